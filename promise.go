@@ -1,0 +1,190 @@
+package sealpost
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"time"
+)
+
+// A Promise is the relay's signed word that a group of statements will be in
+// the log by a time (leaf 4). It is signed once per group: its root is over
+// the group's entries, and each statement gets its path. It is not logged and
+// needs no promise of its own.
+type Promise struct {
+	Root     Hash      `cbor:"1,keyasint"` // RFC 9162 2.1.1 over the group's entries
+	Count    uint16    `cbor:"2,keyasint"` // entries in the group, 1 to PromiseGroup
+	Origin   string    `cbor:"3,keyasint"` // the log's name
+	Accepted UnixMilli `cbor:"4,keyasint"`
+	TreeSize uint64    `cbor:"5,keyasint"` // of the log, then
+	LogBy    UnixMilli `cbor:"6,keyasint"`
+}
+
+// Kind is KindPromise.
+func (Promise) Kind() Kind { return KindPromise }
+
+func (p Promise) check() error {
+	return firstFault([]fault{
+		{p.Count == 0 || p.Count > PromiseGroup, "count"},
+		{p.Origin == "" || len(p.Origin) > 4*NameMax, "origin"},
+		{p.LogBy <= p.Accepted, "log-by: not after accepted"},
+	})
+}
+
+// A PromiseEntry is what is promised of one statement.
+type PromiseEntry struct {
+	_         struct{} `cbor:",toarray"`
+	Leaf      Leaf
+	Statement Hash
+	OutcomeBy int64 // Unix milliseconds for a commitment, 0 for every other kind
+}
+
+// leafHash is the entry's hash as a leaf of the group's tree, with a label of
+// its own, so that no other tree's leaf can stand for it.
+func (e PromiseEntry) leafHash() Hash {
+	return promiseLeaf(append([]byte("sealpost/promise/v1"), mustEncode(e)...))
+}
+
+// A Promised is one statement's part of a promise, as it travels: the signed
+// root, the entry and its path.
+type Promised struct {
+	_      struct{} `cbor:",toarray"`
+	Signed []byte   // the promise statement
+	Entry  PromiseEntry
+	Index  uint16
+	Path   []Hash // at most 8
+}
+
+// Encode is the promise as it travels.
+func (p Promised) Encode() []byte { return mustEncode(p) }
+
+// ParsePromised reads what Encode writes; the signature is not yet checked.
+func ParsePromised(b []byte) (p Promised, err error) {
+	if err := Decode(b, &p); err != nil {
+		return p, fmt.Errorf("promise: %w", err)
+	}
+	return p, nil
+}
+
+// Check verifies the promise of a statement under the relay's key and returns
+// what was signed. salt opens the leaf.
+func (p Promised) Check(relay PublicKey, salt Salt, statement []byte) (Promise, error) {
+	signed, err := Parse(p.Signed)
+	if err != nil {
+		return Promise{}, fmt.Errorf("promise: %w", err)
+	}
+	if err := signed.Verify(relay); err != nil {
+		return Promise{}, err
+	}
+	return p.CheckUnder(signed, salt, statement)
+}
+
+// CheckUnder is Check where the caller has verified the signed root before, as
+// one does for many statements of one group.
+func (p Promised) CheckUnder(root Signed, salt Salt, statement []byte) (Promise, error) {
+	promise, err := root.Promise()
+	if err != nil {
+		return Promise{}, err
+	}
+	leaf := MakeLeaf(salt, statement)
+	sum := Hash(sha256.Sum256(statement))
+	switch {
+	case !hmac.Equal(leaf[:], p.Entry.Leaf[:]):
+		return Promise{}, malformed("promise: the leaf is not this statement under this salt")
+	case sum != p.Entry.Statement:
+		return Promise{}, malformed("promise: another statement")
+	case !promiseIncluded(p.Entry.leafHash(), int(p.Index), int(promise.Count), p.Path, promise.Root):
+		return Promise{}, malformed("promise: the path does not lead to the signed root")
+	}
+	return promise, nil
+}
+
+// PromiseGroups signs one promise over at most PromiseGroup entries and
+// returns each entry's part.
+func SignPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) ([]Promised, error) {
+	if len(entries) == 0 || len(entries) > PromiseGroup {
+		return nil, malformed("promise: %d entries in one group", len(entries))
+	}
+	hashes := make([]Hash, len(entries))
+	for i, e := range entries {
+		hashes[i] = e.leafHash()
+	}
+	tree := promiseTree(hashes)
+	signed, err := Sign(Promise{Root: tree[len(tree)-1][0], Count: uint16(len(entries)), Origin: origin,
+		Accepted: accepted, TreeSize: size, LogBy: accepted.Add(mergeDelay)}, by)
+	if err != nil {
+		return nil, err
+	}
+	raw := signed.Bytes()
+	out := make([]Promised, len(entries))
+	for i, e := range entries {
+		out[i] = Promised{Signed: raw, Entry: e, Index: uint16(i), Path: promisePath(tree, i)}
+	}
+	return out, nil
+}
+
+// The promise tree is RFC 9162 2.1 with SHA-256, kept free of allocations per
+// node because it stands on the hot path.
+
+func promiseLeaf(d []byte) Hash { return sha256.Sum256(append([]byte{0}, d...)) }
+
+func promiseNode(left, right Hash) Hash {
+	var b [65]byte
+	b[0] = 1
+	copy(b[1:33], left[:])
+	copy(b[33:], right[:])
+	return sha256.Sum256(b[:])
+}
+
+// promiseTree is every level, leaves first, root last.
+func promiseTree(leaves []Hash) [][]Hash {
+	tree := [][]Hash{leaves}
+	for level := leaves; len(level) > 1; {
+		up := make([]Hash, 0, (len(level)+1)/2)
+		for i := 0; i+1 < len(level); i += 2 {
+			up = append(up, promiseNode(level[i], level[i+1]))
+		}
+		if len(level)%2 == 1 {
+			up = append(up, level[len(level)-1])
+		}
+		tree = append(tree, up)
+		level = up
+	}
+	return tree
+}
+
+// promisePath is the inclusion proof of leaf i (RFC 9162 2.1.3).
+func promisePath(tree [][]Hash, i int) []Hash {
+	path := make([]Hash, 0, len(tree)-1)
+	for _, level := range tree[:len(tree)-1] {
+		if sibling := i ^ 1; sibling < len(level) {
+			path = append(path, level[sibling])
+		}
+		i >>= 1
+	}
+	return path
+}
+
+// promiseIncluded verifies an inclusion proof.
+func promiseIncluded(leaf Hash, i, n int, path []Hash, root Hash) bool {
+	if i >= n {
+		return false
+	}
+	at := leaf
+	for n > 1 {
+		sibling := i ^ 1
+		if sibling < n {
+			if len(path) == 0 {
+				return false
+			}
+			if i&1 == 0 {
+				at = promiseNode(at, path[0])
+			} else {
+				at = promiseNode(path[0], at)
+			}
+			path = path[1:]
+		}
+		i, n = i>>1, (n+1)/2
+	}
+	return len(path) == 0 && at == root
+}
