@@ -13,6 +13,12 @@ var (
 	// ErrUnknownAlgorithm says that an algorithm id is not one of ours; the
 	// error's text names it. It matches ErrMalformed too.
 	ErrUnknownAlgorithm = fmt.Errorf("unknown algorithm: %w", ErrMalformed)
+	// ErrConflict says that an id is taken by other bytes; nothing changed.
+	ErrConflict = errors.New("the id is taken by another statement")
+	// ErrEnded says that the message has its outcome; nothing changed.
+	ErrEnded = errors.New("the message has ended")
+	// ErrNotFound says that there is no such thing, or not for this caller.
+	ErrNotFound = errors.New("not found")
 )
 
 func malformed(format string, args ...any) error {
