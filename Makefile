@@ -1,0 +1,33 @@
+# make test       everything that must hold, on a fresh Debian machine with Go 1.26
+# make test-long  the same properties, longer: crashes, fuzzing, load
+# make bench      the figures of docs/PERFORMANCE.md
+# make lint       format, vet, modules
+# make vectors    write spec/vectors again
+GO ?= go
+GOFLAGS ?= -buildvcs=false
+export GOFLAGS
+
+.PHONY: test test-long bench lint build vectors
+
+test: lint
+	$(GO) test -timeout 20m ./...
+
+test-long:
+	SEALPOST_LONG=1 $(GO) test -timeout 80m ./...
+
+bench: build
+	$(GO) test -run '^$$' -bench . -benchmem ./mls ./internal/...
+	bin/sealpost bench --duration 20s
+	bin/sealpost bench --duration 20s --batch 32
+	bin/sealpost bench lifecycle --duration 20s
+
+build:
+	$(GO) build -o bin/sealpost ./cmd/sealpost
+
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) mod verify
+	$(GO) vet ./...
+
+vectors:
+	$(GO) run ./spec/vectors/generate

@@ -1,0 +1,148 @@
+// Package signer keeps the relay's own keys, each bound to one purpose: the
+// log's note key and the statement key. This is the file kind, for development
+// and for a machine whose disk is trusted; key services come behind the same
+// two functions.
+//
+// A key file names its purpose, and a key of another purpose is refused, so
+// that no configuration can make one key sign two kinds of things.
+//
+// # Errors
+//
+// Every error leaves the file as it was. A file that others can read is
+// refused: a key that leaked once is no key.
+package signer
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sealpost/sealpost"
+)
+
+// Loud is what serve prints when its keys are files.
+const Loud = "the relay's keys are files on this disk: whoever reads them can sign as this relay"
+
+// fileMax bounds a key file, bytes.
+const fileMax = 4 << 10
+
+// purposeStatement is the first word of a statement key's file.
+const purposeStatement = "sealpost-statement-key-v1"
+
+// Statement loads the statement key at path, and makes it if there is none.
+func Statement(path string) (*sealpost.PrivateKey, error) {
+	return keyFile(path, purposeStatement)
+}
+
+func keyFile(path, purpose string) (*sealpost.PrivateKey, error) {
+	text, err := loadOrMake(path, func() (string, error) {
+		k, err := sealpost.GenerateKey(sealpost.EdDSA, rand.Reader)
+		if err != nil {
+			return "", err
+		}
+		return purpose + " " + base64.StdEncoding.EncodeToString(k.Seed()), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	found, secret, _ := strings.Cut(text, " ")
+	if found != purpose {
+		return nil, fmt.Errorf("key file %s: it is not a %s", path, purpose)
+	}
+	seed, err := base64.StdEncoding.Strict().DecodeString(secret)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: it is damaged", path)
+	}
+	k, err := sealpost.NewPrivateKey(sealpost.EdDSA, seed)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: %w", path, err)
+	}
+	return k, nil
+}
+
+// Note loads the log's Ed25519 note key (C2SP signed-note) at path, and makes
+// it for origin if there is none. It returns the verifier key too.
+func Note(path, origin string) (note.Signer, string, error) {
+	text, err := loadOrMake(path, func() (string, error) {
+		secret, public, err := note.GenerateKey(rand.Reader, origin)
+		return secret + "\n" + public, err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	secret, public, _ := strings.Cut(text, "\n")
+	s, err := note.NewSigner(secret)
+	if err != nil {
+		return nil, "", fmt.Errorf("key file %s: it is not a log key", path)
+	}
+	if s.Name() != origin {
+		return nil, "", fmt.Errorf("key file %s: it is the key of log %q, not of %q; a log's name is fixed for ever", path, s.Name(), origin)
+	}
+	v, err := note.NewVerifier(public)
+	if err != nil || v.Name() != s.Name() || v.KeyHash() != s.KeyHash() {
+		return nil, "", fmt.Errorf("key file %s: its two halves are not of one key", path)
+	}
+	return s, public, nil
+}
+
+// loadOrMake reads a key file, or writes a new one durably with mode 0600.
+func loadOrMake(path string, make func() (string, error)) (string, error) {
+	text, err := load(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, err
+	}
+	if text, err = make(); err != nil {
+		return "", fmt.Errorf("make a key: %w", err)
+	}
+	if err := write(path, text+"\n"); err != nil {
+		return "", fmt.Errorf("key file %s: %w", path, err)
+	}
+	return text, nil
+}
+
+func load(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("key file %s: others can read it (mode %o); run chmod 600 on it", path, info.Mode().Perm())
+	}
+	if info.Size() > fileMax {
+		return "", fmt.Errorf("key file %s: larger than %d bytes", path, fileMax)
+	}
+	b, err := os.ReadFile(path)
+	return strings.TrimSuffix(string(b), "\n"), err
+}
+
+// write makes the file whole or not at all, and never over another.
+func write(path, text string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil { // fails where path exists
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
