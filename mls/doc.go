@@ -1,0 +1,54 @@
+// Package mls is the group encryption that carries every notification:
+// Messaging Layer Security, RFC 9420, on standard library cryptography only.
+// A comment such as "6.3.1" names a section of RFC 9420.
+//
+// # Contract
+//
+// A [Group] is one member's view of one group in its current epoch. [Create]
+// makes a group of one, [Group.Add] and [Group.Remove] stage a Commit,
+// [Group.Apply] enters the epoch it starts, [Join] enters it from a Welcome.
+// [Group.Protect] seals one application message, [Group.Process] opens one
+// message of any kind. Process is all or nothing: on an error the group is
+// exactly what it was.
+//
+// A caller that wants to survive a crash stores [Group.Marshal] durably after
+// Protect, Process, Apply or SkipTo and before it lets the result out: before
+// the ciphertext is sent, before the plaintext is shown. Then a restored group
+// can neither use a generation twice nor open a message twice. A caller that
+// sends first and stores later gives up both.
+//
+// A Group is for one goroutine at a time.
+//
+// # Units
+//
+// Leaves count from 0, generations from 0 within an epoch, lifetimes are Unix
+// seconds, sizes are bytes.
+//
+// # Errors
+//
+// An error matches one of the sentinels of this package, which say what a
+// caller may conclude: [ErrMalformed] (not the one encoding of a message),
+// [ErrRefused] (read, and a check failed), [ErrReplay], [ErrTooFarAhead],
+// [ErrWrongEpoch], [ErrWrongGroup], [ErrOwnMessage], [ErrStale], [ErrRemoved],
+// [ErrUnsupported], [ErrNotForUs]. Anything else comes from the caller's own
+// signer, validator or source of randomness.
+//
+// # What it keeps secret, and for how long
+//
+// Every secret is deleted once something was derived from it that is in use.
+// Neither a group nor its marshalled state can open a message it has opened
+// before, or one it has sent. Keys of messages that were skipped are kept, so
+// that they may still arrive, up to [Policy.SkippedKeys] for each sender; the
+// oldest go first. Secrets of a past epoch are gone when the next one starts.
+//
+// # What it will never do
+//
+// Read the clock, open a file or a socket, log, keep global state, or send the
+// same key and generation twice. It does not stop a member from sending the
+// same content again as a new message: receivers deduplicate by an identifier
+// in the authenticated data (RFC 9750).
+//
+// # Not audited
+//
+// No outside party has reviewed this code. See the README beside it.
+package mls

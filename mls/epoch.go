@@ -1,0 +1,87 @@
+package mls
+
+import (
+	"bytes"
+	"maps"
+)
+
+// An epoch is everything one member holds in one epoch of a group. A Commit
+// makes a new one; only the secret tree and the proposals change within it.
+type epoch struct {
+	cs              *cryptoSuite
+	context         groupContext
+	encoded         []byte // the context, encoded
+	tree            *tree
+	own             uint32
+	privs           map[nodeIndex][]byte // HPKE private keys of the own leaf and nodes above it
+	keys            *epochSecrets
+	confirmationTag []byte
+	interim         []byte // interim_transcript_hash
+	secrets         *secretTree
+	proposals       []cachedProposal
+	closed          bool // by a ReInit: nothing may be sent any more, 12.1.5
+}
+
+// cachedProposal waits for a Commit to name it by reference, 12.1.
+type cachedProposal struct {
+	ref      []byte
+	sender   sender
+	proposal *proposal
+	encoded  []byte // AuthenticatedContent
+}
+
+// newEpoch takes the encryption secret over and derives the own ratchets at
+// once, so that it never stays.
+func newEpoch(cs *cryptoSuite, ctx groupContext, t *tree, own uint32, privs map[nodeIndex][]byte, keys *epochSecrets, encryption []byte) *epoch {
+	e := &epoch{cs: cs, context: ctx, encoded: ctx.encode(), tree: t, own: own, privs: privs, keys: keys}
+	e.secrets = newSecretTree(t.leaves(), encryption)
+	d, err := e.secrets.view(cs, own)
+	if err != nil {
+		panic("mls: a new epoch has no secret for its own leaf: " + err.Error())
+	}
+	e.secrets.accept(d, contentApplication, d.pair.application)
+	return e
+}
+
+// keptPrivs are the private keys that still fit the tree.
+func keptPrivs(privs map[nodeIndex][]byte, before, after *tree) map[nodeIndex][]byte {
+	kept := maps.Clone(privs)
+	maps.DeleteFunc(kept, func(x nodeIndex, _ []byte) bool {
+		return int(x) >= len(after.nodes) || after.nodes[x].blank() ||
+			!bytes.Equal(after.nodes[x].key(), before.nodes[x].key())
+	})
+	return kept
+}
+
+// erase overwrites what the epoch kept secret, except private keys that next
+// (which may be nil) goes on using.
+func (e *epoch) erase(next *epoch) {
+	for _, s := range e.keys.all() {
+		clear(*s)
+	}
+	for _, s := range e.secrets.nodes {
+		clear(s)
+	}
+	for x, priv := range e.privs {
+		if next == nil || !bytes.Equal(next.privs[x], priv) {
+			clear(priv)
+		}
+	}
+	for _, p := range e.secrets.ratchets {
+		for _, r := range []*ratchet{&p.handshake, &p.application} {
+			clear(r.secret)
+			for _, k := range r.skipped {
+				clear(k.key)
+			}
+		}
+	}
+}
+
+func (e *epoch) cachedProposal(ref []byte) *cachedProposal {
+	for i := range e.proposals {
+		if bytes.Equal(e.proposals[i].ref, ref) {
+			return &e.proposals[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package mls
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+)
+
+// A Group is one member's view of one group. It prints as nothing secret and is
+// for one goroutine at a time.
+type Group struct {
+	e *epoch // nil once this member was removed
+	s *side
+}
+
+// side is what does not belong to the group's state: the member's own means.
+type side struct {
+	signer    Signer
+	validator Validator
+	policy    Policy
+}
+
+// Format prints no secret.
+func (g Group) Format(f fmt.State, _ rune) {
+	if g.e == nil {
+		io.WriteString(f, "[mls group, left]")
+		return
+	}
+	fmt.Fprintf(f, "[mls group %x epoch %d]", g.e.context.groupID, g.e.context.epoch)
+}
+
+// groupIDMax bounds a group id that this package makes; received ones are
+// bounded by their message.
+const groupIDMax = 255
+
+// A Member is one occupied leaf.
+type Member struct {
+	Leaf         uint32
+	SignatureKey []byte
+	Credential   Credential
+}
+
+func memberOf(leaf uint32, l *leafNode) Member {
+	return Member{leaf, bytes.Clone(l.signatureKey), l.credential.clone()}
+}
+
+// Create makes a group of one, 11. The group id should be random and is never
+// used for a second group. Nothing is sent until another member is added.
+func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Policy) (*Group, error) {
+	p = p.withDefaults()
+	cs, err := groupSuite(s)
+	if err != nil {
+		return nil, err
+	}
+	if len(groupID) == 0 || len(groupID) > groupIDMax {
+		return nil, refused("group id of %d bytes, want 1 to %d", len(groupID), groupIDMax)
+	}
+	l := new(leafNode)
+	from, to := p.ownLifetime()
+	priv, err := newLeaf(cs, l, c, sg, from, to, false, p.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("create group: %w", err)
+	}
+	if err := l.validateCredential(v); err != nil {
+		return nil, fmt.Errorf("create group: %w", err)
+	}
+	secret, err := cs.random(p.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("create group: %w", err)
+	}
+	defer clear(secret)
+	t := newTree(l)
+	ctx := groupContext{suite: s, groupID: bytes.Clone(groupID), treeHash: t.rootHash(cs), confirmed: []byte{}}
+	keys, encryption := cs.epochFrom(secret)
+	e := newEpoch(cs, ctx, t, 0, map[nodeIndex][]byte{0: priv}, keys, encryption)
+	e.confirmationTag = cs.mac(keys.confirmation, ctx.confirmed)
+	e.interim = cs.interimHash(ctx.confirmed, e.confirmationTag)
+	return &Group{e: e, s: &side{sg, v, p}}, nil
+}
+
+// ownLifetime is that of a creator's leaf: from an hour ago, for MaxLifetime, or
+// unbounded without a clock.
+func (p *Policy) ownLifetime() (from, to uint64) {
+	if p.Now == nil || p.MaxLifetime <= 0 {
+		return 0, math.MaxUint64
+	}
+	const clockSlack = 3600 // seconds that another member's clock may be behind
+	from = uint64(max(0, p.Now().Unix()-clockSlack))
+	return from, from + uint64(p.MaxLifetime.Seconds())
+}
+
+// GroupID names the group.
+func (g *Group) GroupID() []byte {
+	if g.e == nil {
+		return nil
+	}
+	return bytes.Clone(g.e.context.groupID)
+}
+
+// Epoch counts the Commits since the group was made.
+func (g *Group) Epoch() uint64 {
+	if g.e == nil {
+		return 0
+	}
+	return g.e.context.epoch
+}
+
+// Suite is the group's cipher suite.
+func (g *Group) Suite() Suite {
+	if g.e == nil {
+		return 0
+	}
+	return g.e.cs.id
+}
+
+// OwnLeaf is this member's place in the tree.
+func (g *Group) OwnLeaf() uint32 {
+	if g.e == nil {
+		return 0
+	}
+	return g.e.own
+}
+
+// Removed says that a Commit removed this member. All but the name is erased.
+func (g *Group) Removed() bool { return g.e == nil }
+
+// TreeHash commits to all members and their keys, 7.8.
+func (g *Group) TreeHash() []byte {
+	if g.e == nil {
+		return nil
+	}
+	return bytes.Clone(g.e.context.treeHash)
+}
+
+// EpochAuthenticator is equal for members with the same view, 8.7.
+func (g *Group) EpochAuthenticator() []byte {
+	if g.e == nil {
+		return nil
+	}
+	return bytes.Clone(g.e.keys.authenticator)
+}
+
+// Members lists the occupied leaves in order.
+func (g *Group) Members() []Member {
+	if g.e == nil {
+		return nil
+	}
+	var out []Member
+	for i := range g.e.tree.leaves() {
+		if l := g.e.tree.leaf(i); l != nil {
+			out = append(out, memberOf(i, l))
+		}
+	}
+	return out
+}
+
+// Export derives n bytes for use outside MLS, bound to label, context and this
+// epoch (8.5). n is 1 to 255 times the suite's hash size.
+func (g *Group) Export(label string, context []byte, n int) ([]byte, error) {
+	if g.e == nil {
+		return nil, ErrRemoved
+	}
+	if most := 255 * g.e.cs.nh(); n < 1 || n > most {
+		return nil, fmt.Errorf("export %d bytes: want 1 to %d", n, most)
+	}
+	return g.e.cs.export(g.e.keys.exporter, label, context, n), nil
+}
+
+// GroupInfo is a signed description of the current epoch with its ratchet tree,
+// an MLSMessage. It holds no secret, but names all members.
+func (g *Group) GroupInfo() ([]byte, error) {
+	if g.e == nil {
+		return nil, ErrRemoved
+	}
+	gi, err := g.e.groupInfo(g.s.signer)
+	if err != nil {
+		return nil, err
+	}
+	return writeMessage(wireGroupInfo, gi.write), nil
+}
+
+func (e *epoch) groupInfo(sg Signer) (*groupInfo, error) {
+	gi := &groupInfo{
+		context:         e.context,
+		extensions:      extensions{{extRatchetTree, e.tree.encode()}},
+		confirmationTag: e.confirmationTag,
+		signer:          e.own,
+	}
+	return gi, gi.sign(sg)
+}
+
+// Generation is the next generation this member's application messages use.
+func (g *Group) Generation() uint32 {
+	if g.e == nil {
+		return 0
+	}
+	return g.e.secrets.ratchets[g.e.own].application.next
+}
+
+// SkipTo gives up this member's application generations before generation, for
+// good: after a crash that may have used them, or because another replica owns
+// them. It reaches at most Policy.MaxForward ahead, since receivers reach no
+// further, and never back.
+func (g *Group) SkipTo(generation uint32) error {
+	if g.e == nil {
+		return ErrRemoved
+	}
+	r := g.e.secrets.ratchets[g.e.own].application
+	switch {
+	case generation < r.next:
+		return fmt.Errorf("skip to generation %d, next is %d: %w", generation, r.next, ErrReplay)
+	case generation-r.next > g.s.policy.MaxForward:
+		return fmt.Errorf("skip to generation %d, next is %d: %w", generation, r.next, ErrTooFarAhead)
+	}
+	for r.next < generation {
+		spent := r.secret
+		r = g.e.cs.ratchetSkip(r)
+		clear(spent)
+	}
+	g.e.secrets.ratchets[g.e.own].application = r
+	return nil
+}
+
+// Protect seals one application message, an MLSMessage with a PrivateMessage.
+// aad is authenticated and readable by everyone. The group must be stored
+// before the message leaves. Nobody can open it with this group afterwards, not
+// even this member.
+func (g *Group) Protect(aad, plaintext []byte) ([]byte, error) {
+	e := g.e
+	switch {
+	case e == nil:
+		return nil, ErrRemoved
+	case e.closed:
+		return nil, refused("group is being reinitialised")
+	case len(e.proposals) > 0:
+		return nil, refused("proposals wait for a commit, which goes first (12.4)")
+	case len(aad)+len(plaintext) > g.s.policy.Limits.Message/2:
+		return nil, refused("message of %d bytes", len(aad)+len(plaintext))
+	}
+	a := &authContent{wire: wirePrivateMessage, content: framedContent{
+		groupID: e.context.groupID, epoch: e.context.epoch, aad: aad,
+		kind: contentApplication, application: plaintext, sender: sender{senderMember, e.own},
+	}}
+	if err := a.sign(g.s.signer, e.encoded); err != nil {
+		return nil, fmt.Errorf("protect: %w", err)
+	}
+	d, err := e.secrets.view(e.cs, e.own)
+	if err != nil {
+		return nil, err
+	}
+	s := &sealing{e.cs, e.keys.senderData, d.pair.application, g.s.policy.Padding, g.s.policy.Rand}
+	pm, after, err := s.private(a)
+	if err != nil {
+		return nil, fmt.Errorf("protect: %w", err)
+	}
+	e.secrets.accept(d, contentApplication, after)
+	return writeMessage(wirePrivateMessage, pm.write), nil
+}

@@ -1,0 +1,100 @@
+package mls
+
+import (
+	"crypto/rand"
+	"io"
+	"time"
+)
+
+// Defaults of [DefaultPolicy].
+const (
+	DefaultMaxForward  = 1000
+	DefaultSkippedKeys = 1000
+	DefaultMaxLifetime = 400 * 24 * time.Hour
+)
+
+// Limits bound what is read from the wire before anything is allocated for it.
+type Limits struct {
+	// Message is the longest encoding of any kind, in bytes.
+	Message int
+	// Leaves is the widest ratchet tree.
+	Leaves uint32
+	// Items is the number of list elements in one encoding, over all its lists.
+	Items int
+}
+
+// A Policy is what the caller decides for its side of a group. It is not part
+// of the group's state: pass it again to [Unmarshal].
+type Policy struct {
+	// MaxForward is how far beyond the next expected generation of a sender a
+	// message may be. It bounds the work that one message can cause.
+	MaxForward uint32
+	// SkippedKeys is how many keys of skipped messages are kept for each sender
+	// and content type. The oldest is evicted first.
+	SkippedKeys uint32
+	// Padding says how many zero bytes to append to n bytes of encoded content.
+	// Nil pads nothing.
+	Padding func(n int) int
+	// Now is the clock for lifetimes of KeyPackages that are added. Nil leaves
+	// lifetimes unchecked.
+	Now func() time.Time
+	// MaxLifetime is the longest lifetime accepted in a KeyPackage, when there
+	// is a clock. Zero accepts any.
+	MaxLifetime time.Duration
+	// Limits bound every decoder.
+	Limits Limits
+	// Rand is the source of key material and reuse guards; nil is crypto/rand.
+	// HPKE encapsulation and ECDSA always draw from crypto/rand.
+	Rand io.Reader
+	// PSK looks up an external pre-shared key by its id. Nil knows none.
+	PSK func(id []byte) ([]byte, bool)
+	// AllowCommit is asked before a received Commit takes effect; an error
+	// refuses it. Nil lets every member commit. Commits of outsiders are
+	// refused unless AllowExternal is set.
+	AllowCommit func(CommitSummary) error
+	// AllowExternal lets a non-member join by an external Commit.
+	AllowExternal bool
+}
+
+// A CommitSummary is what a received Commit would do.
+type CommitSummary struct {
+	// Committer is the leaf that sent it, or the leaf it takes if External.
+	Committer uint32
+	External  bool
+	Added     []Member
+	Removed   []Member
+}
+
+// DefaultPolicy is strict and has no clock.
+func DefaultPolicy() Policy {
+	return Policy{
+		MaxForward:  DefaultMaxForward,
+		SkippedKeys: DefaultSkippedKeys,
+		MaxLifetime: DefaultMaxLifetime,
+		Limits:      DefaultLimits(),
+	}
+}
+
+// DefaultLimits fit groups of a few thousand members.
+func DefaultLimits() Limits {
+	return Limits{Message: 4 << 20, Leaves: 1 << 13, Items: 1 << 18}
+}
+
+// withDefaults replaces limits that were left at zero; zero forward and skipped
+// keys are meant.
+func (p Policy) withDefaults() Policy {
+	d := DefaultLimits()
+	if p.Limits.Message <= 0 || p.Limits.Message > vectorMax/2 {
+		p.Limits.Message = d.Message
+	}
+	if p.Limits.Leaves == 0 || p.Limits.Leaves > leavesMax {
+		p.Limits.Leaves = d.Leaves
+	}
+	if p.Limits.Items <= 0 {
+		p.Limits.Items = d.Items
+	}
+	if p.Rand == nil {
+		p.Rand = rand.Reader
+	}
+	return p
+}

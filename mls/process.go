@@ -1,0 +1,224 @@
+package mls
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// An Event is what a processed message was: [Application], [CommitApplied] or
+// [ProposalReceived].
+type Event interface{ event() }
+
+// Application is a message from another member. Its signature, its ciphertext
+// and its AAD are verified.
+type Application struct {
+	Sender     uint32 // leaf
+	Generation uint32
+	AAD        []byte
+	Plaintext  []byte
+}
+
+// CommitApplied says that the group is in a new epoch.
+type CommitApplied struct {
+	Epoch     uint64
+	Committer uint32 // leaf
+	Added     []uint32
+	Removed   []uint32
+	// OwnRemoved says that this member is out: the group is of no more use.
+	OwnRemoved bool
+}
+
+// ProposalReceived says that a proposal waits for a Commit. Until one is made or
+// received, or DropProposals is called, nothing can be protected (12.4).
+type ProposalReceived struct {
+	// Sender is a leaf, meant only if FromMember.
+	Sender     uint32
+	FromMember bool
+	// Type is a ProposalType of 17.4: 1 add, 2 update, 3 remove.
+	Type uint16
+	// Removed is the leaf that a remove proposal names.
+	Removed uint32
+}
+
+func (Application) event()      {}
+func (CommitApplied) event()    {}
+func (ProposalReceived) event() {}
+
+// Process takes one message of the group. On an error the group is exactly what
+// it was: a forged, replayed or refused message costs nothing. The group must be
+// stored before the caller acts on the event.
+func (g *Group) Process(msg []byte) (Event, error) {
+	if g.e == nil {
+		return nil, ErrRemoved
+	}
+	m, err := readMessage(msg, g.s.policy.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("read message: %w", err)
+	}
+	switch m.wire {
+	case wirePublicMessage:
+		return g.processPublic(m.public)
+	case wirePrivateMessage:
+		return g.processPrivate(m.private)
+	}
+	return nil, refused("wire format %d is not a message of the group", m.wire)
+}
+
+// addressed checks that a message is for this group and epoch.
+func (e *epoch) addressed(groupID []byte, epoch uint64) error {
+	if !bytes.Equal(groupID, e.context.groupID) {
+		return ErrWrongGroup
+	}
+	if epoch != e.context.epoch {
+		return fmt.Errorf("%w: %d, now in %d", ErrWrongEpoch, epoch, e.context.epoch)
+	}
+	return nil
+}
+
+// processPrivate opens a message with a successor of its sender's ratchet, which
+// becomes real only when everything about the message has been checked.
+func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
+	e := g.e
+	if err := e.addressed(pm.groupID, pm.epoch); err != nil {
+		return nil, err
+	}
+	sd, err := e.cs.openSenderData(e.keys.senderData, pm)
+	if err != nil {
+		return nil, err
+	}
+	from := e.tree.leaf(sd.leaf)
+	if from == nil {
+		return nil, refused("sender's leaf %d is blank", sd.leaf)
+	}
+	if sd.leaf == e.own {
+		return nil, ErrOwnMessage
+	}
+	d, err := e.secrets.view(e.cs, sd.leaf)
+	if err != nil {
+		return nil, err
+	}
+	p := &g.s.policy
+	key, after, err := e.cs.ratchetOpen(*d.pair.of(pm.kind), sd.generation, p.MaxForward, p.SkippedKeys)
+	if err != nil {
+		return nil, fmt.Errorf("generation %d of leaf %d: %w", sd.generation, sd.leaf, err)
+	}
+	a, err := e.cs.openContent(pm, sd, key, p.Limits.Items)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.verify(e.cs, from.signatureKey, e.encoded); err != nil {
+		return nil, err
+	}
+	var ev Event
+	if pm.kind == contentApplication {
+		ev = Application{sd.leaf, sd.generation, pm.aad, a.content.application}
+	} else if ev, err = g.handshake(a); err != nil {
+		return nil, err
+	}
+	if g.e == e { // a commit has replaced the whole epoch, ratchets and all
+		e.secrets.accept(d, pm.kind, after)
+		clear(key.key)
+	}
+	return ev, nil
+}
+
+// processPublic takes a handshake message in the clear.
+func (g *Group) processPublic(pm *publicMessage) (Event, error) {
+	e := g.e
+	if err := e.addressed(pm.content.groupID, pm.content.epoch); err != nil {
+		return nil, err
+	}
+	a, err := e.cs.openPublic(pm, e.keys.membership, e.encoded)
+	if err != nil {
+		return nil, err
+	}
+	if a.content.sender == (sender{senderMember, e.own}) {
+		return nil, ErrOwnMessage
+	}
+	pub, err := e.signatureKey(a, &g.s.policy)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.verify(e.cs, pub, e.encoded); err != nil {
+		return nil, err
+	}
+	return g.handshake(a)
+}
+
+// signatureKey is the key that must have signed a public message, 6.1.
+func (e *epoch) signatureKey(a *authContent, p *Policy) ([]byte, error) {
+	c := &a.content
+	switch c.sender.kind {
+	case senderMember:
+		if l := e.tree.leaf(c.sender.index); l != nil {
+			return l.signatureKey, nil
+		}
+		return nil, refused("sender's leaf %d is blank", c.sender.index)
+	case senderNewMemberCommit:
+		if c.kind == contentCommit && c.commit.path != nil {
+			return c.commit.path.leaf.signatureKey, nil
+		}
+		return nil, refused("external commit without a path")
+	case senderNewMemberProposal:
+		if c.kind == contentProposal && c.proposal.kind == proposalAdd {
+			return c.proposal.add.leaf.signatureKey, nil
+		}
+		return nil, refused("a new member may propose to add itself and nothing else")
+	}
+	return e.externalSenderKey(c, p.Limits.Items)
+}
+
+// externalSenderKey is that of a sender the group context lists, 12.1.8.
+func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
+	if c.kind != contentProposal {
+		return nil, refused("external sender of content type %d", c.kind)
+	}
+	if k := c.proposal.kind; k == proposalUpdate || k == proposalExternalInit {
+		return nil, refused("external sender of proposal type %d", k)
+	}
+	senders, err := e.context.extensions.externalSenders(items)
+	if err != nil {
+		return nil, fmt.Errorf("read external senders: %w", err)
+	}
+	if c.sender.index >= uint32(len(senders)) {
+		return nil, refused("external sender %d is not listed", c.sender.index)
+	}
+	return senders[c.sender.index].signatureKey, nil
+}
+
+// handshake takes a verified proposal or Commit.
+func (g *Group) handshake(a *authContent) (Event, error) {
+	if a.content.kind == contentCommit {
+		return g.receiveCommit(a)
+	}
+	return g.receiveProposal(a)
+}
+
+// proposalsMax bounds the proposals that wait in one epoch.
+const proposalsMax = 256
+
+func (g *Group) receiveProposal(a *authContent) (Event, error) {
+	e, p := g.e, a.content.proposal
+	if len(e.proposals) >= proposalsMax {
+		return nil, refused("%d proposals wait already", proposalsMax)
+	}
+	if err := e.checkProposal(p, a.content.sender); err != nil {
+		return nil, err
+	}
+	encoded := encode(a.write)
+	ref := e.cs.refHash("MLS 1.0 Proposal Reference", encoded)
+	if e.cachedProposal(ref) == nil {
+		e.proposals = append(e.proposals, cachedProposal{ref, a.content.sender, p, encoded})
+	}
+	return ProposalReceived{
+		Sender: a.content.sender.index, FromMember: a.content.sender.kind == senderMember,
+		Type: p.kind, Removed: p.remove,
+	}, nil
+}
+
+// DropProposals forgets the proposals that wait for a Commit.
+func (g *Group) DropProposals() {
+	if g.e != nil {
+		g.e.proposals = nil
+	}
+}

@@ -1,0 +1,188 @@
+package mls
+
+// Proposal types, 17.4.
+const (
+	proposalAdd               = 1
+	proposalUpdate            = 2
+	proposalRemove            = 3
+	proposalPSK               = 4
+	proposalReInit            = 5
+	proposalExternalInit      = 6
+	proposalContextExtensions = 7
+)
+
+func isDefaultProposal(t uint16) bool { return t >= proposalAdd && t <= proposalContextExtensions }
+
+// A proposal is Proposal, 12.1; the field that kind names is set.
+type proposal struct {
+	kind       uint16
+	add        *keyPackage
+	update     *leafNode
+	remove     uint32
+	psk        pskID
+	reInit     reInit
+	kemOutput  []byte // proposalExternalInit
+	extensions extensions
+}
+
+// reInit is ReInit, 12.1.5.
+type reInit struct {
+	groupID    []byte
+	version    uint16
+	suite      uint16
+	extensions extensions
+}
+
+func (x *proposal) read(r *reader) {
+	switch x.kind = r.u16(); x.kind {
+	case proposalAdd:
+		x.add = new(keyPackage)
+		x.add.read(r)
+	case proposalUpdate:
+		x.update = new(leafNode)
+		x.update.read(r)
+	case proposalRemove:
+		x.remove = r.u32()
+	case proposalPSK:
+		x.psk.read(r)
+	case proposalReInit:
+		x.reInit.groupID = r.vec()
+		x.reInit.version = r.u16()
+		x.reInit.suite = r.u16()
+		x.reInit.extensions.read(r)
+	case proposalExternalInit:
+		x.kemOutput = r.vec()
+	case proposalContextExtensions:
+		x.extensions.read(r)
+	default:
+		r.fail("proposal type %d", x.kind)
+	}
+}
+
+func (x *proposal) write(w *writer) {
+	w.u16(x.kind)
+	switch x.kind {
+	case proposalAdd:
+		x.add.write(w)
+	case proposalUpdate:
+		x.update.write(w)
+	case proposalRemove:
+		w.u32(x.remove)
+	case proposalPSK:
+		x.psk.write(w)
+	case proposalReInit:
+		w.vec(x.reInit.groupID)
+		w.u16(x.reInit.version)
+		w.u16(x.reInit.suite)
+		x.reInit.extensions.write(w)
+	case proposalExternalInit:
+		w.vec(x.kemOutput)
+	case proposalContextExtensions:
+		x.extensions.write(w)
+	}
+}
+
+// needsPath says that a Commit with this proposal must carry a path, 12.4.
+func (x *proposal) needsPath() bool {
+	switch x.kind {
+	case proposalAdd, proposalPSK, proposalReInit:
+		return false
+	}
+	return true
+}
+
+// proposalOrRef is ProposalOrRef, 12.4.
+type proposalOrRef struct {
+	proposal *proposal // nil for a reference
+	ref      []byte
+}
+
+func (x *proposalOrRef) read(r *reader) {
+	switch kind := r.u8(); kind {
+	case 1:
+		x.proposal = new(proposal)
+		x.proposal.read(r)
+	case 2:
+		x.ref = r.vec()
+	default:
+		r.fail("proposal or reference type %d", kind)
+	}
+}
+
+func (x *proposalOrRef) write(w *writer) {
+	if x.proposal != nil {
+		w.u8(1)
+		x.proposal.write(w)
+		return
+	}
+	w.u8(2)
+	w.vec(x.ref)
+}
+
+// updatePathNode and updatePath are UpdatePathNode and UpdatePath, 7.6.
+type updatePathNode struct {
+	encryptionKey []byte
+	encrypted     []hpkeCiphertext
+}
+
+type updatePath struct {
+	leaf  leafNode
+	nodes []updatePathNode
+}
+
+func (x *updatePath) read(r *reader) {
+	x.leaf.read(r)
+	r.list(func(r *reader) {
+		n := updatePathNode{encryptionKey: r.vec()}
+		r.list(func(r *reader) {
+			var ct hpkeCiphertext
+			ct.read(r)
+			n.encrypted = append(n.encrypted, ct)
+		})
+		x.nodes = append(x.nodes, n)
+	})
+}
+
+func (x *updatePath) write(w *writer) {
+	x.leaf.write(w)
+	w.nested(func(w *writer) {
+		for _, n := range x.nodes {
+			w.vec(n.encryptionKey)
+			w.nested(func(w *writer) {
+				for i := range n.encrypted {
+					n.encrypted[i].write(w)
+				}
+			})
+		}
+	})
+}
+
+// commit is Commit, 12.4.
+type commit struct {
+	proposals []proposalOrRef
+	path      *updatePath
+}
+
+func (x *commit) read(r *reader) {
+	r.list(func(r *reader) {
+		var p proposalOrRef
+		p.read(r)
+		x.proposals = append(x.proposals, p)
+	})
+	if r.optional() {
+		x.path = new(updatePath)
+		x.path.read(r)
+	}
+}
+
+func (x *commit) write(w *writer) {
+	w.nested(func(w *writer) {
+		for i := range x.proposals {
+			x.proposals[i].write(w)
+		}
+	})
+	w.present(x.path != nil)
+	if x.path != nil {
+		x.path.write(w)
+	}
+}

@@ -1,0 +1,274 @@
+package mls
+
+import (
+	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdh"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/hpke"
+	_ "crypto/sha256" // the hashes that the suites name
+	_ "crypto/sha512"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// Suite is a cipher suite, 5.1 and 17.1.
+type Suite uint16
+
+// The suites this package knows. The third lacks its content AEAD in the
+// standard library, so no group can use it.
+const (
+	X25519AES128 Suite = 1 // MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+	P256AES128   Suite = 2 // MLS_128_DHKEMP256_AES128GCM_SHA256_P256
+	X25519ChaCha Suite = 3 // MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519
+	P521AES256   Suite = 5 // MLS_256_DHKEMP521_AES256GCM_SHA512_P521
+	P384AES256   Suite = 7 // MLS_256_DHKEMP384_AES256GCM_SHA384_P384
+)
+
+const (
+	versionMLS10 = 1  // ProtocolVersion mls10, 6
+	nonceSize    = 12 // AEAD.Nn of every suite
+	labelPrefix  = "MLS 1.0 "
+)
+
+// cryptoSuite is what a Suite stands for.
+type cryptoSuite struct {
+	id   Suite
+	hash crypto.Hash
+	nk   int // AEAD.Nk
+	kem  hpke.KEM
+	kdf  hpke.KDF
+	aead hpke.AEAD
+	sig  signatureScheme
+	// content is false where the standard library lacks the AEAD outside HPKE.
+	content bool
+}
+
+func lookupSuite(s Suite) (*cryptoSuite, error) {
+	switch s {
+	case X25519AES128:
+		return suite1, nil
+	case P256AES128:
+		return suite2, nil
+	case X25519ChaCha:
+		return suite3, nil
+	case P521AES256:
+		return suite5, nil
+	case P384AES256:
+		return suite7, nil
+	}
+	return nil, fmt.Errorf("%w: cipher suite %d", ErrUnsupported, s)
+}
+
+// groupSuite is lookupSuite for a suite that a group can run.
+func groupSuite(s Suite) (*cryptoSuite, error) {
+	cs, err := lookupSuite(s)
+	if err == nil && !cs.content {
+		return nil, fmt.Errorf("%w: content AEAD of cipher suite %d", ErrUnsupported, s)
+	}
+	return cs, err
+}
+
+var (
+	suite1 = &cryptoSuite{X25519AES128, crypto.SHA256, 16, hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.AES128GCM(), ed25519Scheme{}, true}
+	suite2 = &cryptoSuite{P256AES128, crypto.SHA256, 16, hpke.DHKEM(ecdh.P256()), hpke.HKDFSHA256(), hpke.AES128GCM(), p256Scheme, true}
+	suite3 = &cryptoSuite{X25519ChaCha, crypto.SHA256, 32, hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), ed25519Scheme{}, false}
+	suite5 = &cryptoSuite{P521AES256, crypto.SHA512, 32, hpke.DHKEM(ecdh.P521()), hpke.HKDFSHA512(), hpke.AES256GCM(), p521Scheme, true}
+	suite7 = &cryptoSuite{P384AES256, crypto.SHA384, 32, hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM(), p384Scheme, true}
+)
+
+// groupSuites are advertised in capabilities, most wanted first.
+var groupSuites = []uint16{uint16(X25519AES128), uint16(P256AES128), uint16(P521AES256), uint16(P384AES256)}
+
+func (c *cryptoSuite) nh() int            { return c.hash.Size() }
+func (c *cryptoSuite) newHash() hash.Hash { return c.hash.New() }
+func (c *cryptoSuite) zero() []byte       { return make([]byte, c.nh()) }
+func (c *cryptoSuite) digest(b ...[]byte) []byte {
+	h := c.newHash()
+	for _, p := range b {
+		h.Write(p)
+	}
+	return h.Sum(nil)
+}
+
+func (c *cryptoSuite) mac(key, data []byte) []byte {
+	m := hmac.New(c.newHash, key)
+	m.Write(data)
+	return m.Sum(nil)
+}
+
+// checkMAC compares full lengths, so that an empty or cut tag never passes.
+func (c *cryptoSuite) checkMAC(key, data, tag []byte) bool {
+	return hmac.Equal(c.mac(key, data), tag)
+}
+
+// extract is KDF.Extract(salt, ikm), 8.
+func (c *cryptoSuite) extract(salt, ikm []byte) []byte {
+	out, err := hkdf.Extract(c.newHash, ikm, salt)
+	if err != nil {
+		panic("mls: extract: " + err.Error())
+	}
+	return out
+}
+
+// expandLabel is ExpandWithLabel, 8.
+func (c *cryptoSuite) expandLabel(secret []byte, label string, context []byte, n int) []byte {
+	w := writer{b: make([]byte, 0, 16+len(labelPrefix)+len(label)+len(context))}
+	w.u16(uint16(n))
+	w.length(len(labelPrefix) + len(label))
+	w.b = append(append(w.b, labelPrefix...), label...)
+	w.vec(context)
+	out, err := hkdf.Expand(c.newHash, secret, string(w.b), n)
+	if err != nil {
+		panic("mls: expand: " + err.Error()) // only for lengths no caller asks for
+	}
+	return out
+}
+
+// derive is DeriveSecret, 8.
+func (c *cryptoSuite) derive(secret []byte, label string) []byte {
+	return c.expandLabel(secret, label, nil, c.nh())
+}
+
+// deriveTree is DeriveTreeSecret, 9.1.
+func (c *cryptoSuite) deriveTree(secret []byte, label string, generation uint32, n int) []byte {
+	var context [4]byte
+	context[0], context[1] = byte(generation>>24), byte(generation>>16)
+	context[2], context[3] = byte(generation>>8), byte(generation)
+	return c.expandLabel(secret, label, context[:], n)
+}
+
+// refHash is RefHash, 5.2.
+func (c *cryptoSuite) refHash(label string, value []byte) []byte {
+	return c.digest(encode(func(w *writer) {
+		w.vec([]byte(label))
+		w.vec(value)
+	}))
+}
+
+// labelled is SignContent of 5.1.2 and EncryptContext of 5.1.3.
+func labelled(label string, content []byte) []byte {
+	w := writer{b: make([]byte, 0, len(content)+48)}
+	w.vec([]byte(labelPrefix + label))
+	w.vec(content)
+	return w.b
+}
+
+// sign is SignWithLabel, 5.1.2.
+func sign(sg Signer, label string, content []byte) ([]byte, error) {
+	sig, err := sg.Sign(labelled(label, content))
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", label, err)
+	}
+	return sig, nil
+}
+
+// verify is VerifyWithLabel, 5.1.2.
+func (c *cryptoSuite) verify(pub []byte, label string, content, sig []byte) error {
+	if !c.sig.verify(pub, labelled(label, content), sig) {
+		return refused("signature over %s", label)
+	}
+	return nil
+}
+
+// hpkeCiphertext is HPKECiphertext, 7.6.
+type hpkeCiphertext struct{ kemOutput, ciphertext []byte }
+
+func (x *hpkeCiphertext) read(r *reader) {
+	x.kemOutput = r.vec()
+	x.ciphertext = r.vec()
+}
+
+func (x *hpkeCiphertext) write(w *writer) {
+	w.vec(x.kemOutput)
+	w.vec(x.ciphertext)
+}
+
+// seal is EncryptWithLabel, 5.1.3.
+func (c *cryptoSuite) seal(pub []byte, label string, context, plaintext []byte) (hpkeCiphertext, error) {
+	pk, err := c.kem.NewPublicKey(pub)
+	if err != nil {
+		return hpkeCiphertext{}, refused("HPKE public key: %v", err)
+	}
+	enc, s, err := hpke.NewSender(pk, c.kdf, c.aead, labelled(label, context))
+	if err != nil {
+		return hpkeCiphertext{}, refused("encapsulate to HPKE public key: %v", err)
+	}
+	ct, err := s.Seal(nil, plaintext)
+	if err != nil {
+		return hpkeCiphertext{}, fmt.Errorf("hpke seal: %w", err)
+	}
+	return hpkeCiphertext{enc, ct}, nil
+}
+
+// open is DecryptWithLabel, 5.1.3.
+func (c *cryptoSuite) open(priv []byte, label string, context []byte, ct hpkeCiphertext) ([]byte, error) {
+	sk, err := c.kem.NewPrivateKey(priv)
+	if err != nil {
+		return nil, refused("HPKE private key")
+	}
+	r, err := hpke.NewRecipient(ct.kemOutput, sk, c.kdf, c.aead, labelled(label, context))
+	if err != nil {
+		return nil, refused("decapsulate: %v", err)
+	}
+	pt, err := r.Open(nil, ct.ciphertext)
+	if err != nil {
+		return nil, refused("hpke open %s", label)
+	}
+	return pt, nil
+}
+
+// keyPair is KEM.DeriveKeyPair: the private and the public encoding.
+func (c *cryptoSuite) keyPair(ikm []byte) (priv, pub []byte, err error) {
+	sk, err := c.kem.DeriveKeyPair(ikm)
+	if err != nil {
+		return nil, nil, fmt.Errorf("derive key pair: %w", err)
+	}
+	if priv, err = sk.Bytes(); err != nil {
+		return nil, nil, fmt.Errorf("encode private key: %w", err)
+	}
+	return priv, sk.PublicKey().Bytes(), nil
+}
+
+// freshKeyPair derives a key pair from Nh fresh random bytes.
+func (c *cryptoSuite) freshKeyPair(random io.Reader) (priv, pub []byte, err error) {
+	ikm, err := c.random(random)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer clear(ikm)
+	return c.keyPair(ikm)
+}
+
+// publicOf is the public key of a private one.
+func (c *cryptoSuite) publicOf(priv []byte) ([]byte, error) {
+	sk, err := c.kem.NewPrivateKey(priv)
+	if err != nil {
+		return nil, refused("HPKE private key")
+	}
+	return sk.PublicKey().Bytes(), nil
+}
+
+// random reads Nh bytes.
+func (c *cryptoSuite) random(from io.Reader) ([]byte, error) {
+	b := make([]byte, c.nh())
+	if _, err := io.ReadFull(from, b); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	return b, nil
+}
+
+// gcm is the content AEAD under key.
+func (c *cryptoSuite) gcm(key []byte) (cipher.AEAD, error) {
+	if !c.content {
+		return nil, fmt.Errorf("%w: content AEAD of cipher suite %d", ErrUnsupported, c.id)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("aes: %w", err)
+	}
+	return cipher.NewGCM(block)
+}

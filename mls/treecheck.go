@@ -1,0 +1,167 @@
+package mls
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// validate checks a tree received from another member, 12.4.3.1: hashes and
+// unmerged lists, every leaf, and that keys are unique. Credentials are the
+// validator's matter and are checked apart.
+func (t *tree) validate(cs *cryptoSuite, groupID []byte, req requiredCapabilities) error {
+	if err := t.validateParents(cs); err != nil {
+		return err
+	}
+	for i := range t.leaves() {
+		if l := t.leaf(i); l != nil {
+			if err := l.validateAlone(cs, groupID, i); err != nil {
+				return err
+			}
+		}
+	}
+	return t.validateMembers(req)
+}
+
+// validateMembers checks what leaves owe each other, 7.3: unique keys, the
+// group's requirements, and credential types that all support.
+func (t *tree) validateMembers(req requiredCapabilities) error {
+	keys, signers := make(map[string]bool), make(map[string]bool)
+	used := make(map[uint16]bool)
+	var all []*leafNode
+	for _, n := range t.nodes {
+		if n.blank() {
+			continue
+		}
+		if keys[string(n.key())] {
+			return refused("an encryption key appears twice in the tree")
+		}
+		keys[string(n.key())] = true
+		if n.leaf == nil {
+			continue
+		}
+		if signers[string(n.leaf.signatureKey)] {
+			return refused("a signature key appears twice in the tree")
+		}
+		signers[string(n.leaf.signatureKey)] = true
+		used[n.leaf.credential.Type] = true
+		all = append(all, n.leaf)
+	}
+	for _, l := range all {
+		if err := req.meets(&l.capabilities); err != nil {
+			return err
+		}
+		for kind := range used {
+			if !slices.Contains(l.capabilities.credentials, kind) {
+				return refused("a member does not support credential type %d", kind)
+			}
+		}
+	}
+	return nil
+}
+
+// validateParents checks unmerged lists and that each parent is covered by
+// exactly one parent-hash chain, 7.9.2.
+func (t *tree) validateParents(cs *cryptoSuite) error {
+	for x := range nodeIndex(len(t.nodes)) {
+		p := t.nodes[x].parent
+		if p == nil {
+			continue
+		}
+		if err := t.validateUnmerged(x, p); err != nil {
+			return err
+		}
+		links := t.linksTo(cs, x, p, left(x), right(x)) + t.linksTo(cs, x, p, right(x), left(x))
+		if links != 1 {
+			return refused("parent node %d has %d parent-hash links, want 1", x, links)
+		}
+	}
+	return nil
+}
+
+// validateUnmerged: every entry is a member below x, and every parent between
+// the two lists it as well (12.4.3.1).
+func (t *tree) validateUnmerged(x nodeIndex, p *parentNode) error {
+	for _, l := range p.unmerged {
+		if t.leaf(l) == nil || !inSubtree(leafNodeIndex(l), x) {
+			return refused("unmerged leaf %d is no member below node %d", l, x)
+		}
+		for y := parentOf(leafNodeIndex(l)); y != x; y = parentOf(y) {
+			if q := t.nodes[y].parent; q != nil && !contains(q.unmerged, l) {
+				return refused("node %d does not list unmerged leaf %d", y, l)
+			}
+		}
+	}
+	return nil
+}
+
+// linksTo counts the nodes in the resolution of child c that carry the parent
+// hash of p with copath child s and were p's neighbour in the same update.
+func (t *tree) linksTo(cs *cryptoSuite, x nodeIndex, p *parentNode, c, s nodeIndex) int {
+	want := t.parentHash(cs, p, s)
+	resolution := t.resolution(c)
+	var below []nodeIndex // p's unmerged leaves under c
+	for _, l := range p.unmerged {
+		if inSubtree(leafNodeIndex(l), c) {
+			below = append(below, leafNodeIndex(l))
+		}
+	}
+	count := 0
+	for _, d := range resolution {
+		have := t.storedParentHash(d)
+		if len(have) == 0 || !bytes.Equal(have, want) {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone(resolution), func(y nodeIndex) bool { return y == d })
+		slices.Sort(rest)
+		if slices.Equal(rest, below) {
+			count++
+		}
+	}
+	return count
+}
+
+func (t *tree) storedParentHash(x nodeIndex) []byte {
+	n := t.nodes[x]
+	if n.parent != nil {
+		return n.parent.parentHash
+	}
+	if n.leaf != nil && n.leaf.source == sourceCommit {
+		return n.leaf.parentHash
+	}
+	return nil
+}
+
+// supports says that every member knows the extensions of the group, 13.4.
+func (t *tree) supports(group extensions) error {
+	for _, e := range group {
+		if isDefaultExtension(e.kind) {
+			continue
+		}
+		for i := range t.leaves() {
+			if l := t.leaf(i); l != nil && !slices.Contains(l.capabilities.extensions, e.kind) {
+				return refused("leaf %d does not support group extension %d", i, e.kind)
+			}
+		}
+	}
+	return nil
+}
+
+// validateCredentials asks the authentication service about every member.
+func (t *tree) validateCredentials(v Validator) error {
+	for i := range t.leaves() {
+		if l := t.leaf(i); l != nil {
+			if err := l.validateCredential(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (x *leafNode) validateCredential(v Validator) error {
+	if err := v.Validate(x.credential, x.signatureKey); err != nil {
+		return fmt.Errorf("%w: validate credential: %w", ErrRefused, err)
+	}
+	return nil
+}
