@@ -94,13 +94,27 @@ func (r *route) claim(ctx context.Context) {
 		if len(works) > n {
 			panic("dispatch: the queue handed out more work than was asked for")
 		}
+		if probe {
+			r.forgetRoom()
+		}
 		r.held.Add(int64(len(works)))
 		for i := range works {
 			r.work <- &works[i]
 		}
-		if len(works) == 0 || probe {
+		switch {
+		case len(works) == 0:
 			r.await(ctx, r.queue.Wake())
+		case probe:
+			r.await(ctx, nil) // for what the probe brings
 		}
+	}
+}
+
+// forgetRoom takes back a signal of room that nobody has waited for.
+func (r *route) forgetRoom() {
+	select {
+	case <-r.room:
+	default:
 	}
 }
 
@@ -152,7 +166,10 @@ func (r *route) attempt(ctx, hard context.Context, w *sealpost.Work) Done {
 	if ctx.Err() != nil {
 		return r.giveBack(w, CodeShutdown, 0)
 	}
-	now := r.cfg.Now()
+	now, deadline := r.cfg.Now(), w.Message.Expires.Time()
+	if !now.Before(deadline) {
+		return r.giveBack(w, CodeDeadline, 0)
+	}
 	pass, shut, ok := r.breaker.Admit(now)
 	if !ok {
 		return r.giveBack(w, CodeRouteShut, shut)
@@ -166,7 +183,7 @@ func (r *route) attempt(ctx, hard context.Context, w *sealpost.Work) Done {
 		r.breaker.Forgo(pass)
 		return r.giveBack(w, CodeShutdown, 0)
 	}
-	started, deadline := r.cfg.Now(), w.Message.Expires.Time()
+	started := r.cfg.Now()
 	if !started.Before(deadline) || started.Add(r.traits.Timeout).After(w.Lease.Time()) {
 		r.breaker.Forgo(pass)
 		return r.giveBack(w, CodeLeaseSpent, 0)

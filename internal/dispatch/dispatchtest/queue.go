@@ -1,0 +1,113 @@
+package dispatchtest
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/internal/dispatch"
+)
+
+// A QueueRig is a queue and the hand that fills it.
+type QueueRig struct {
+	Queue dispatch.Queue
+	// Add makes n pieces of work due, each of another message, expiring in an hour.
+	Add func(n int)
+	// Advance moves the queue's clock.
+	Advance func(time.Duration)
+	// Now is the queue's clock.
+	Now func() time.Time
+}
+
+// Queue holds an implementation to the contract of [dispatch.Queue].
+func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
+	const lease = time.Minute
+	claim := func(t *testing.T, r QueueRig, n, want int) []sealpost.Work {
+		t.Helper()
+		works, err := r.Queue.Claim(t.Context(), n, lease)
+		if err != nil || len(works) != want {
+			t.Fatalf("claim: %d pieces of work and %v, want %d", len(works), err, want)
+		}
+		return works
+	}
+	complete := func(t *testing.T, r QueueRig, done ...dispatch.Done) {
+		t.Helper()
+		if err := r.Queue.Complete(t.Context(), done); err != nil {
+			t.Fatalf("complete: %v", err)
+		}
+	}
+	t.Run("leases", func(t *testing.T) {
+		r := rig(t)
+		claim(t, r, 10, 0)
+		r.Add(3)
+		first := claim(t, r, 2, 2)
+		if first[0].Message.ID == first[1].Message.ID {
+			t.Fatal("one piece of work was handed out twice")
+		}
+		for _, w := range first {
+			if w.Number != 1 || w.Lease.Time().Sub(r.Now()) < lease-time.Second {
+				t.Errorf("number %d, lease %v", w.Number, w.Lease)
+			}
+		}
+		claim(t, r, 10, 1)
+		claim(t, r, 10, 0)
+		r.Advance(lease + time.Millisecond)
+		claim(t, r, 10, 3)
+	})
+	t.Run("final", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		w := claim(t, r, 1, 1)
+		d := attempted(t, r, &w[0], sealpost.Accepted, 0)
+		complete(t, r, d)
+		complete(t, r, d) // the answer was lost: the same again
+		r.Advance(2 * lease)
+		claim(t, r, 1, 0)
+	})
+	t.Run("retry", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		w := claim(t, r, 1, 1)
+		complete(t, r, attempted(t, r, &w[0], sealpost.Transient, 10*time.Second))
+		claim(t, r, 1, 0)
+		r.Advance(10*time.Second + time.Millisecond)
+		if again := claim(t, r, 1, 1); again[0].Number != 2 {
+			t.Errorf("number %d after one attempt, want 2", again[0].Number)
+		}
+	})
+	t.Run("given back", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		w := claim(t, r, 1, 1)
+		complete(t, r, dispatch.Done{
+			Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: sealpost.FromTime(r.Now()),
+		})
+		if again := claim(t, r, 1, 1); again[0].Number != 1 {
+			t.Errorf("number %d after no attempt, want 1", again[0].Number)
+		}
+	})
+	t.Run("wake", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		select {
+		case <-r.Queue.Wake():
+		case <-time.After(5 * time.Second):
+			t.Error("new work did not wake the dispatcher")
+		}
+	})
+}
+
+func attempted(t *testing.T, r QueueRig, w *sealpost.Work, outcome sealpost.Result, retry time.Duration) dispatch.Done {
+	t.Helper()
+	now := sealpost.FromTime(r.Now())
+	id, err := sealpost.NewAttemptID(now, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dispatch.Done{Work: w, Attempt: id, Started: now, Ended: now, Result: dispatch.Result{Outcome: outcome, Code: "TEST"}}
+	if retry > 0 {
+		d.Retry = now.Add(retry)
+	}
+	return d
+}
