@@ -1,0 +1,50 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/sealpost/sealpost"
+)
+
+// ProblemOf names the problem of an error: a [Problem] as it stands, the root
+// package's errors by their meaning, anything else as a fault of ours whose
+// text stays here.
+func ProblemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	for _, known := range []struct {
+		err     error
+		problem *Problem
+	}{
+		{sealpost.ErrNotFound, ErrNotFound},
+		{sealpost.ErrConflict, ErrConflict},
+		{sealpost.ErrEnded, ErrEnded},
+		{sealpost.ErrUnknownAlgorithm, ErrAlgorithm},
+		{sealpost.ErrSignature, ErrSignature},
+		{context.Canceled, ErrUnavailable},
+		{context.DeadlineExceeded, ErrUnavailable},
+	} {
+		if errors.Is(err, known.err) {
+			return known.problem
+		}
+	}
+	if errors.Is(err, sealpost.ErrMalformed) {
+		return malformedBy(err)
+	}
+	return ErrInternal
+}
+
+// malformedBy keeps the words of a root error, which name the field at fault,
+// but not where they quote what the caller sent: a detail holds no identifier
+// and no content.
+func malformedBy(err error) *Problem {
+	const most = 160 // bytes
+	words := strings.ReplaceAll(err.Error(), sealpost.ErrMalformed.Error()+": ", "")
+	if len(words) > most || strings.ContainsAny(words, "\"'`\n") {
+		return ErrMalformed
+	}
+	return ErrMalformed.With("%s", words)
+}
