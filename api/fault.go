@@ -15,7 +15,7 @@ func ProblemOf(err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
-	for _, known := range []struct {
+	for _, root := range []struct {
 		err     error
 		problem *Problem
 	}{
@@ -27,8 +27,8 @@ func ProblemOf(err error) *Problem {
 		{context.Canceled, ErrUnavailable},
 		{context.DeadlineExceeded, ErrUnavailable},
 	} {
-		if errors.Is(err, known.err) {
-			return known.problem
+		if errors.Is(err, root.err) {
+			return root.problem
 		}
 	}
 	if errors.Is(err, sealpost.ErrMalformed) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -54,9 +55,17 @@ func (p *Problem) After(d time.Duration) *Problem {
 	return &q
 }
 
+// known is every problem of the list below, in its order.
+var known []*Problem
+
 func problem(status int, name, title string) *Problem {
-	return &Problem{Type: ProblemBase + name, Title: title, Status: status}
+	p := &Problem{Type: ProblemBase + name, Title: title, Status: status}
+	known = append(known, p)
+	return p
 }
+
+// Problems lists every problem there is.
+func Problems() []*Problem { return slices.Clone(known) }
 
 // Every problem there is. Submissions first, in the order in which the relay
 // checks (R7).
