@@ -90,6 +90,9 @@ func New(cfg Config) (*Carrier, error) {
 	if cfg.Connections < 0 || cfg.Connections > ConnectionsMax || cfg.Timeout < 0 || cfg.PerSecond < 0 {
 		return nil, fmt.Errorf("set up fcm: connections: want 1 to %d; timeout, rate: want positive", ConnectionsMax)
 	}
+	if base.Path == "" {
+		base.Path = "/" // JoinPath keeps a relative path relative
+	}
 	c := &Carrier{
 		cfg:    cfg,
 		send:   base.JoinPath("v1", "projects", cfg.Account.project, "messages:send"),
