@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -160,6 +161,12 @@ func (c *Carrier) Traits() dispatch.Traits {
 		Burst:     max(int(c.cfg.PerSecond/10), 1),
 	}
 }
+
+// Format hides connections and tokens.
+func (*Carrier) Format(s fmt.State, _ rune) { io.WriteString(s, "[fcm carrier]") }
+
+// LogValue hides the carrier from slog.
+func (*Carrier) LogValue() slog.Value { return slog.StringValue("[fcm carrier]") }
 
 // Close closes idle connections. Sends under way end undisturbed.
 func (c *Carrier) Close() {
