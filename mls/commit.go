@@ -253,6 +253,7 @@ type transition struct {
 	initSecret   []byte
 	commitSecret []byte
 	pskSecret    []byte
+	pastKept     int // Policy.PastResumption
 }
 
 // next derives the epoch that a Commit starts, 12.4.1 and 12.4.2, and with it
@@ -268,13 +269,21 @@ func (e *epoch) next(x *transition) (after *epoch, joiner, member []byte) {
 	after.confirmationTag = cs.mac(keys.confirmation, ctx.confirmed)
 	after.interim = cs.interimHash(ctx.confirmed, after.confirmationTag)
 	after.closed = x.plan.reInit
+	after.past = e.pastAfter(x.pastKept)
 	return after, joiner, member
 }
 
 // psk looks up the pre-shared keys of a Commit.
 func (g *Group) psk(id pskID) ([]byte, error) {
-	if e := g.e; id.kind == pskResumption && bytes.Equal(id.groupID, e.context.groupID) && id.epoch == e.context.epoch {
-		return e.keys.resumption, nil
+	if e := g.cur(); id.kind == pskResumption && bytes.Equal(id.groupID, e.context.groupID) {
+		if id.epoch == e.context.epoch {
+			return e.keys.resumption, nil
+		}
+		for _, p := range e.past {
+			if p.epoch == id.epoch {
+				return p.psk, nil
+			}
+		}
 	}
 	return g.s.policy.externalPSK(id)
 }
@@ -282,7 +291,7 @@ func (g *Group) psk(id pskID) ([]byte, error) {
 // receiveCommit applies a Commit whose signature has been verified, 12.4.2.
 // Everything is built aside and takes effect in one step at the end.
 func (g *Group) receiveCommit(a *authContent) (Event, error) {
-	e, c := g.e, a.content.commit
+	e, c := g.cur(), a.content.commit
 	if e.closed {
 		return nil, refused("group is being reinitialised")
 	}
@@ -408,10 +417,10 @@ func (g *Group) allow(n *plan, committer sender, external bool) error {
 
 // follow derives the epoch of a received Commit and checks its confirmation tag.
 func (g *Group) follow(a *authContent, n *plan, steps []pathStep) (*epoch, error) {
-	e := g.e
+	e := g.cur()
 	x := &transition{
 		plan: n, content: a, own: e.own, privs: keptPrivs(e.privs, e.tree, n.tree),
-		initSecret: e.keys.init, commitSecret: e.cs.zero(),
+		initSecret: e.keys.init, commitSecret: e.cs.zero(), pastKept: g.s.policy.PastResumption,
 	}
 	var err error
 	if path := a.content.commit.path; path != nil {
@@ -452,13 +461,13 @@ func (e *epoch) externalInit(kemOutput []byte) ([]byte, error) {
 
 // enter replaces the epoch and erases the old one's secrets.
 func (g *Group) enter(after *epoch) {
-	before := g.e
-	g.e = after
+	before := g.cur()
+	g.e = hold(after)
 	before.erase(after)
 }
 
 // leave erases the group after this member was removed.
 func (g *Group) leave() {
-	g.e.erase(nil)
+	g.cur().erase(nil)
 	g.e = nil
 }

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"maps"
+	"slices"
 )
 
 // An epoch is everything one member holds in one epoch of a group. A Commit
@@ -19,7 +20,8 @@ type epoch struct {
 	interim         []byte // interim_transcript_hash
 	secrets         *secretTree
 	proposals       []cachedProposal
-	closed          bool // by a ReInit: nothing may be sent any more, 12.1.5
+	past            []pastPSK // ascending by epoch
+	closed          bool      // by a ReInit: nothing may be sent any more, 12.1.5
 }
 
 // cachedProposal waits for a Commit to name it by reference, 12.1.
@@ -28,6 +30,18 @@ type cachedProposal struct {
 	sender   sender
 	proposal *proposal
 	encoded  []byte // AuthenticatedContent
+}
+
+// pastPSK is the resumption key of an epoch that is over, 8.6.
+type pastPSK struct {
+	epoch uint64
+	psk   []byte
+}
+
+// pastAfter is the past as the next epoch sees it, the newest most entries.
+func (e *epoch) pastAfter(most int) []pastPSK {
+	past := append(slices.Clone(e.past), pastPSK{e.context.epoch, bytes.Clone(e.keys.resumption)})
+	return past[max(0, len(past)-max(0, most)):]
 }
 
 // newEpoch takes the encryption secret over and derives the own ratchets at

@@ -10,8 +10,22 @@ import (
 // A Group is one member's view of one group. It prints as nothing secret and is
 // for one goroutine at a time.
 type Group struct {
-	e *epoch // nil once this member was removed
+	e held[epoch] // nil once this member was removed
 	s *side
+}
+
+// held keeps secrets where no print verb reaches: of a func every verb prints an
+// address at most, while of a pointer some print what it points to.
+type held[T any] func() *T
+
+func hold[T any](v *T) held[T] { return func() *T { return v } }
+
+// cur is the current epoch, nil once this member was removed.
+func (g *Group) cur() *epoch {
+	if g.e == nil {
+		return nil
+	}
+	return g.e()
 }
 
 // side is what does not belong to the group's state: the member's own means.
@@ -23,11 +37,11 @@ type side struct {
 
 // Format prints no secret.
 func (g Group) Format(f fmt.State, _ rune) {
-	if g.e == nil {
+	if g.cur() == nil {
 		io.WriteString(f, "[mls group, left]")
 		return
 	}
-	fmt.Fprintf(f, "[mls group %x epoch %d]", g.e.context.groupID, g.e.context.epoch)
+	fmt.Fprintf(f, "[mls group %x epoch %d]", g.cur().context.groupID, g.cur().context.epoch)
 }
 
 // groupIDMax bounds a group id that this package makes; received ones are
@@ -76,7 +90,7 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 	e := newEpoch(cs, ctx, t, 0, map[nodeIndex][]byte{0: priv}, keys, encryption)
 	e.confirmationTag = cs.mac(keys.confirmation, ctx.confirmed)
 	e.interim = cs.interimHash(ctx.confirmed, e.confirmationTag)
-	return &Group{e: e, s: &side{sg, v, p}}, nil
+	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
 }
 
 // ownLifetime is that of a creator's leaf: from an hour ago, for MaxLifetime, or
@@ -92,63 +106,63 @@ func (p *Policy) ownLifetime() (from, to uint64) {
 
 // GroupID names the group.
 func (g *Group) GroupID() []byte {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil
 	}
-	return bytes.Clone(g.e.context.groupID)
+	return bytes.Clone(g.cur().context.groupID)
 }
 
 // Epoch counts the Commits since the group was made.
 func (g *Group) Epoch() uint64 {
-	if g.e == nil {
+	if g.cur() == nil {
 		return 0
 	}
-	return g.e.context.epoch
+	return g.cur().context.epoch
 }
 
 // Suite is the group's cipher suite.
 func (g *Group) Suite() Suite {
-	if g.e == nil {
+	if g.cur() == nil {
 		return 0
 	}
-	return g.e.cs.id
+	return g.cur().cs.id
 }
 
 // OwnLeaf is this member's place in the tree.
 func (g *Group) OwnLeaf() uint32 {
-	if g.e == nil {
+	if g.cur() == nil {
 		return 0
 	}
-	return g.e.own
+	return g.cur().own
 }
 
 // Removed says that a Commit removed this member. All but the name is erased.
-func (g *Group) Removed() bool { return g.e == nil }
+func (g *Group) Removed() bool { return g.cur() == nil }
 
 // TreeHash commits to all members and their keys, 7.8.
 func (g *Group) TreeHash() []byte {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil
 	}
-	return bytes.Clone(g.e.context.treeHash)
+	return bytes.Clone(g.cur().context.treeHash)
 }
 
 // EpochAuthenticator is equal for members with the same view, 8.7.
 func (g *Group) EpochAuthenticator() []byte {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil
 	}
-	return bytes.Clone(g.e.keys.authenticator)
+	return bytes.Clone(g.cur().keys.authenticator)
 }
 
 // Members lists the occupied leaves in order.
 func (g *Group) Members() []Member {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil
 	}
 	var out []Member
-	for i := range g.e.tree.leaves() {
-		if l := g.e.tree.leaf(i); l != nil {
+	for i := range g.cur().tree.leaves() {
+		if l := g.cur().tree.leaf(i); l != nil {
 			out = append(out, memberOf(i, l))
 		}
 	}
@@ -158,22 +172,22 @@ func (g *Group) Members() []Member {
 // Export derives n bytes for use outside MLS, bound to label, context and this
 // epoch (8.5). n is 1 to 255 times the suite's hash size.
 func (g *Group) Export(label string, context []byte, n int) ([]byte, error) {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
-	if most := 255 * g.e.cs.nh(); n < 1 || n > most {
+	if most := 255 * g.cur().cs.nh(); n < 1 || n > most {
 		return nil, fmt.Errorf("export %d bytes: want 1 to %d", n, most)
 	}
-	return g.e.cs.export(g.e.keys.exporter, label, context, n), nil
+	return g.cur().cs.export(g.cur().keys.exporter, label, context, n), nil
 }
 
 // GroupInfo is a signed description of the current epoch with its ratchet tree,
 // an MLSMessage. It holds no secret, but names all members.
 func (g *Group) GroupInfo() ([]byte, error) {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
-	gi, err := g.e.groupInfo(g.s.signer)
+	gi, err := g.cur().groupInfo(g.s.signer)
 	if err != nil {
 		return nil, err
 	}
@@ -192,10 +206,10 @@ func (e *epoch) groupInfo(sg Signer) (*groupInfo, error) {
 
 // Generation is the next generation this member's application messages use.
 func (g *Group) Generation() uint32 {
-	if g.e == nil {
+	if g.cur() == nil {
 		return 0
 	}
-	return g.e.secrets.ratchets[g.e.own].application.next
+	return g.cur().secrets.ratchets[g.cur().own].application.next
 }
 
 // SkipTo gives up this member's application generations before generation, for
@@ -203,10 +217,10 @@ func (g *Group) Generation() uint32 {
 // them. It reaches at most Policy.MaxForward ahead, since receivers reach no
 // further, and never back.
 func (g *Group) SkipTo(generation uint32) error {
-	if g.e == nil {
+	if g.cur() == nil {
 		return ErrRemoved
 	}
-	r := g.e.secrets.ratchets[g.e.own].application
+	r := g.cur().secrets.ratchets[g.cur().own].application
 	switch {
 	case generation < r.next:
 		return fmt.Errorf("skip to generation %d, next is %d: %w", generation, r.next, ErrReplay)
@@ -215,10 +229,10 @@ func (g *Group) SkipTo(generation uint32) error {
 	}
 	for r.next < generation {
 		spent := r.secret
-		r = g.e.cs.ratchetSkip(r)
+		r = g.cur().cs.ratchetSkip(r)
 		clear(spent)
 	}
-	g.e.secrets.ratchets[g.e.own].application = r
+	g.cur().secrets.ratchets[g.cur().own].application = r
 	return nil
 }
 
@@ -227,7 +241,7 @@ func (g *Group) SkipTo(generation uint32) error {
 // before the message leaves. Nobody can open it with this group afterwards, not
 // even this member.
 func (g *Group) Protect(aad, plaintext []byte) ([]byte, error) {
-	e := g.e
+	e := g.cur()
 	switch {
 	case e == nil:
 		return nil, ErrRemoved

@@ -95,7 +95,7 @@ type KeyPackageOptions struct {
 // KeyPackageSecrets are the private half of a KeyPackage. They open one Welcome
 // and should then be deleted, unless the package is a last resort. They print as
 // nothing.
-type KeyPackageSecrets struct{ k *keyPackagePrivate }
+type KeyPackageSecrets struct{ k held[keyPackagePrivate] }
 
 type keyPackagePrivate struct {
 	suite      *cryptoSuite
@@ -134,7 +134,7 @@ func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub [
 		return nil, nil, err
 	}
 	k.pub, k.ref = encode(kp.write), kp.ref(cs)
-	return writeMessage(wireKeyPackage, kp.write), &KeyPackageSecrets{k}, nil
+	return writeMessage(wireKeyPackage, kp.write), &KeyPackageSecrets{hold(k)}, nil
 }
 
 // newLeaf fills a signed leaf of source key_package and returns its private key.
@@ -202,10 +202,10 @@ func readKeyPackage(pub []byte, lim Limits) (*keyPackage, *cryptoSuite, error) {
 }
 
 // Ref names the KeyPackage in a Welcome.
-func (s *KeyPackageSecrets) Ref() []byte { return bytes.Clone(s.k.ref) }
+func (s *KeyPackageSecrets) Ref() []byte { return bytes.Clone(s.k().ref) }
 
 // Public is the KeyPackage as it was published.
-func (s *KeyPackageSecrets) Public() []byte { return writeMessage(wireKeyPackage, s.k.kp.write) }
+func (s *KeyPackageSecrets) Public() []byte { return writeMessage(wireKeyPackage, s.k().kp.write) }
 
 const secretsVersion = 1
 
@@ -213,9 +213,9 @@ const secretsVersion = 1
 func (s *KeyPackageSecrets) Marshal() ([]byte, error) {
 	return encode(func(w *writer) {
 		w.u8(secretsVersion)
-		w.vec(s.k.pub)
-		w.vec(s.k.init)
-		w.vec(s.k.leaf)
+		w.vec(s.k().pub)
+		w.vec(s.k().init)
+		w.vec(s.k().leaf)
 	}), nil
 }
 
@@ -250,5 +250,5 @@ func newKeyPackageSecrets(pub, initPriv, leafPriv []byte) (*KeyPackageSecrets, e
 			return nil, refused("a private key is not that of the key package")
 		}
 	}
-	return &KeyPackageSecrets{&keyPackagePrivate{cs, pub, kp, kp.ref(cs), initPriv, leafPriv}}, nil
+	return &KeyPackageSecrets{hold(&keyPackagePrivate{cs, pub, kp, kp.ref(cs), initPriv, leafPriv})}, nil
 }

@@ -48,6 +48,9 @@ type Policy struct {
 	Rand io.Reader
 	// PSK looks up an external pre-shared key by its id. Nil knows none.
 	PSK func(id []byte) ([]byte, bool)
+	// PastResumption is for how many past epochs the resumption key is kept, so
+	// that a Commit may inject it (8.6). It opens no message. Zero keeps none.
+	PastResumption int
 	// AllowCommit is asked before a received Commit takes effect; an error
 	// refuses it. Nil lets every member commit. Commits of outsiders are
 	// refused unless AllowExternal is set.

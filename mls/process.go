@@ -48,7 +48,7 @@ func (ProposalReceived) event() {}
 // it was: a forged, replayed or refused message costs nothing. The group must be
 // stored before the caller acts on the event.
 func (g *Group) Process(msg []byte) (Event, error) {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
 	m, err := readMessage(msg, g.s.policy.Limits)
@@ -78,7 +78,7 @@ func (e *epoch) addressed(groupID []byte, epoch uint64) error {
 // processPrivate opens a message with a successor of its sender's ratchet, which
 // becomes real only when everything about the message has been checked.
 func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
-	e := g.e
+	e := g.cur()
 	if err := e.addressed(pm.groupID, pm.epoch); err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
 	} else if ev, err = g.handshake(a); err != nil {
 		return nil, err
 	}
-	if g.e == e { // a commit has replaced the whole epoch, ratchets and all
+	if g.cur() == e { // a commit has replaced the whole epoch, ratchets and all
 		e.secrets.accept(d, pm.kind, after)
 		clear(key.key)
 	}
@@ -124,7 +124,7 @@ func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
 
 // processPublic takes a handshake message in the clear.
 func (g *Group) processPublic(pm *publicMessage) (Event, error) {
-	e := g.e
+	e := g.cur()
 	if err := e.addressed(pm.content.groupID, pm.content.epoch); err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (g *Group) handshake(a *authContent) (Event, error) {
 const proposalsMax = 256
 
 func (g *Group) receiveProposal(a *authContent) (Event, error) {
-	e, p := g.e, a.content.proposal
+	e, p := g.cur(), a.content.proposal
 	if len(e.proposals) >= proposalsMax {
 		return nil, refused("%d proposals wait already", proposalsMax)
 	}
@@ -218,7 +218,7 @@ func (g *Group) receiveProposal(a *authContent) (Event, error) {
 
 // DropProposals forgets the proposals that wait for a Commit.
 func (g *Group) DropProposals() {
-	if g.e != nil {
-		g.e.proposals = nil
+	if g.cur() != nil {
+		g.cur().proposals = nil
 	}
 }

@@ -1,7 +1,5 @@
 package mls
 
-import "fmt"
-
 // PSKType and ResumptionPSKUsage, 8.4.
 const (
 	pskExternal   = 1
@@ -91,7 +89,7 @@ func (p *Policy) externalPSK(id pskID) ([]byte, error) {
 		}
 	}
 	if id.kind == pskResumption {
-		return nil, fmt.Errorf("%w: resumption key of another epoch or group", ErrUnsupported)
+		return nil, refused("resumption key of epoch %d is not kept", id.epoch)
 	}
 	return nil, refused("pre-shared key is not known")
 }

@@ -14,19 +14,19 @@ import (
 type Staged struct {
 	Commit, Welcome, GroupInfo []byte
 
-	from, next *epoch
+	from, next held[epoch] // nil once applied
 }
 
 // Apply enters the epoch that a staged Commit starts. It is refused with
 // ErrStale when the group has moved on since.
 func (g *Group) Apply(s *Staged) error {
-	if g.e == nil {
+	if g.cur() == nil {
 		return ErrRemoved
 	}
-	if s == nil || s.next == nil || s.from != g.e {
+	if s == nil || s.next == nil || s.from() != g.cur() {
 		return ErrStale
 	}
-	g.enter(s.next)
+	g.enter(s.next())
 	s.from, s.next = nil, nil
 	return nil
 }
@@ -34,7 +34,7 @@ func (g *Group) Apply(s *Staged) error {
 // Add stages a Commit that adds the owners of KeyPackages, in order. It needs no
 // path: nobody's keys change.
 func (g *Group) Add(keyPackages ...[]byte) (*Staged, error) {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
 	if len(keyPackages) == 0 {
@@ -74,7 +74,7 @@ func (g *Group) Commit() (*Staged, error) { return g.stage(nil, true) }
 // stage makes a Commit of the proposals that were received and then of own ones.
 // The group is not changed.
 func (g *Group) stage(own []*proposal, path bool) (*Staged, error) {
-	e := g.e
+	e := g.cur()
 	if e == nil {
 		return nil, ErrRemoved
 	}
@@ -97,7 +97,7 @@ func (g *Group) stage(own []*proposal, path bool) (*Staged, error) {
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero()}
+	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero(), pastKept: g.s.policy.PastResumption}
 	fresh, err := g.stagePath(c, x, path || n.needsPath)
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
@@ -117,7 +117,7 @@ func (g *Group) stage(own []*proposal, path bool) (*Staged, error) {
 
 // stagePath gives the Commit its path, if it is to have one.
 func (g *Group) stagePath(c *commit, x *transition, with bool) (*freshPath, error) {
-	e, n := g.e, x.plan
+	e, n := g.cur(), x.plan
 	x.privs = keptPrivs(e.privs, e.tree, n.tree)
 	if !with {
 		return nil, nil
@@ -139,7 +139,7 @@ func (g *Group) stagePath(c *commit, x *transition, with bool) (*freshPath, erro
 
 // finish signs the Commit, derives its epoch, and makes the messages.
 func (g *Group) finish(c *commit, x *transition, fresh *freshPath) (*Staged, error) {
-	e := g.e
+	e := g.cur()
 	a := &authContent{wire: wirePublicMessage, content: framedContent{
 		groupID: e.context.groupID, epoch: e.context.epoch, sender: sender{senderMember, e.own},
 		aad: []byte{}, kind: contentCommit, commit: c,
@@ -163,7 +163,7 @@ func (g *Group) finish(c *commit, x *transition, fresh *freshPath) (*Staged, err
 	s := &Staged{
 		Commit:    writeMessage(wirePublicMessage, pm.write),
 		GroupInfo: writeMessage(wireGroupInfo, gi.write),
-		from:      e, next: after,
+		from:      hold(e), next: hold(after),
 	}
 	if len(x.plan.added) > 0 {
 		s.Welcome, err = e.welcome(x.plan, fresh, gi, joiner, member)

@@ -15,10 +15,10 @@ const stateVersion = 1
 // overwrites the older one. It holds no secret that was consumed: no key of a
 // message sent or opened, and nothing one could be derived from.
 func (g *Group) Marshal() ([]byte, error) {
-	if g.e == nil {
+	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
-	return encode(g.e.write), nil
+	return encode(g.cur().write), nil
 }
 
 func (e *epoch) write(w *writer) {
@@ -32,6 +32,12 @@ func (e *epoch) write(w *writer) {
 	for _, s := range e.keys.all() {
 		w.vec(*s)
 	}
+	w.nested(func(w *writer) {
+		for _, p := range e.past {
+			w.u64(p.epoch)
+			w.vec(p.psk)
+		}
+	})
 	writeSecrets(w, e.privs)
 	writeSecrets(w, e.secrets.nodes)
 	e.secrets.writeRatchets(w)
@@ -85,7 +91,7 @@ func Unmarshal(state []byte, sg Signer, v Validator, p Policy) (*Group, error) {
 	if !bytes.Equal(e.tree.leaf(e.own).signatureKey, sg.Public()) {
 		return nil, refused("signer is not that of the group's own leaf")
 	}
-	return &Group{e: e, s: &side{sg, v, p}}, nil
+	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
 }
 
 func readEpoch(b []byte, lim Limits) (*epoch, error) {
@@ -105,6 +111,7 @@ func readEpoch(b []byte, lim Limits) (*epoch, error) {
 		for _, s := range e.keys.all() {
 			*s = r.vec()
 		}
+		r.list(func(r *reader) { e.past = append(e.past, pastPSK{r.u64(), r.vec()}) })
 		e.privs = readSecrets(r)
 		e.secrets = &secretTree{nodes: readSecrets(r), ratchets: readRatchets(r)}
 		r.list(func(r *reader) { encodedProposals = append(encodedProposals, r.vec()) })

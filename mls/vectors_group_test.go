@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 )
 
@@ -312,6 +313,9 @@ func checkTreeKEM(c *treeKEMCase) error {
 		if err := everyone(t, p.Sender, path, steps, p.Commit); err != nil {
 			return err
 		}
+		if c.Suite >= P521AES256 && os.Getenv("SEALPOST_LONG") == "" {
+			continue // making paths over the large curves takes seconds
+		}
 		ours := before.clone()
 		random := DefaultPolicy().withDefaults().Rand
 		fresh, err := ours.newPath(cs, p.Sender, *before.leaf(p.Sender), c.GroupID, signers[p.Sender], random)
@@ -388,7 +392,7 @@ func checkPassive(c *passiveCase) error {
 		return err
 	}
 	p := DefaultPolicy()
-	p.AllowExternal = true
+	p.AllowExternal, p.PastResumption = true, 100
 	p.PSK = func(id []byte) ([]byte, bool) {
 		for _, k := range c.PSKs {
 			if bytes.Equal(k.ID, id) {
@@ -398,9 +402,6 @@ func checkPassive(c *passiveCase) error {
 		return nil, false
 	}
 	g, err := JoinWithTree(c.Welcome, c.Tree, kp, sg, anyCredential{}, p)
-	if errors.Is(err, ErrUnsupported) {
-		return skip(err.Error())
-	}
 	if err != nil {
 		return err
 	}
@@ -409,9 +410,7 @@ func checkPassive(c *passiveCase) error {
 	}
 	for i, e := range c.Epochs {
 		for _, msg := range append(slices.Clone(e.Proposals), e.Commit) {
-			if _, err := g.Process(msg); errors.Is(err, ErrUnsupported) {
-				return skip(err.Error())
-			} else if err != nil {
+			if _, err := g.Process(msg); err != nil {
 				return fmt.Errorf("epoch %d: %w", i, err)
 			}
 			state, err := g.Marshal()

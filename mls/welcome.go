@@ -119,18 +119,18 @@ func JoinWithTree(welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Signer,
 	if m.welcome == nil {
 		return nil, malformed("message is no welcome")
 	}
-	if !bytes.Equal(sg.Public(), kp.k.kp.leaf.signatureKey) {
+	if !bytes.Equal(sg.Public(), kp.k().kp.leaf.signatureKey) {
 		return nil, refused("signer is not that of the key package")
 	}
 	if len(ratchetTree) > p.Limits.Message {
 		return nil, malformed("ratchet tree of %d bytes", len(ratchetTree))
 	}
-	j := &joining{k: kp.k, v: v, p: &p, external: bytes.Clone(ratchetTree)}
+	j := &joining{k: kp.k(), v: v, p: &p, external: bytes.Clone(ratchetTree)}
 	e, err := j.join(m.welcome)
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}
-	return &Group{e: e, s: &side{sg, v, p}}, nil
+	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
 }
 
 // joining is one Welcome on its way to an epoch, 12.4.3.1.
