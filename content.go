@@ -210,21 +210,51 @@ func (p Payload) Opens(c Commitment) error {
 	if !hmac.Equal(commitTo(&c, p.R, p.Content), c.C) {
 		return malformed("C does not open to the content")
 	}
+	if err := opensRoot(c, p.Slots); err != nil {
+		return err
+	}
 	for i, o := range p.Openings {
-		if !hmac.Equal(commitToField(c.HashAlg, c.ID, o.R, p.Content.Fields[i]), p.Slots[o.Slot]) {
+		if !o.opensSlot(c, p.Slots, p.Content.Fields[i]) {
 			return malformed("the commitment of field %d does not open", i)
 		}
 	}
-	for _, s := range p.Slots {
+	if commitToSequence(&c, p.SequenceR, p.Sequence) != c.Sequence {
+		return malformed("the sequence commitment does not open")
+	}
+	return nil
+}
+
+// Opens recomputes one field's commitment in its slot and the root over all
+// slots, so that a holder can disclose one field and nothing else.
+func (o FieldOpening) Opens(c Commitment, slots [][]byte, f Field) error {
+	if err := opensRoot(c, slots); err != nil {
+		return err
+	}
+	if !o.opensSlot(c, slots, f) {
+		return malformed("the field's commitment does not open")
+	}
+	return nil
+}
+
+func (o FieldOpening) opensSlot(c Commitment, slots [][]byte, f Field) bool {
+	return int(o.Slot) < len(slots) && hmac.Equal(commitToField(c.HashAlg, c.ID, o.R, f), slots[o.Slot])
+}
+
+// opensRoot recomputes the root over the field slots.
+func opensRoot(c Commitment, slots [][]byte) error {
+	if err := c.HashAlg.check(); err != nil {
+		return err
+	}
+	if len(slots) != FieldsMax {
+		return malformed("the field slots are not eight")
+	}
+	for _, s := range slots {
 		if len(s) != c.HashAlg.Size() {
 			return malformed("a field slot has another length than the hash")
 		}
 	}
-	if !bytes.Equal(merkleRoot(c.HashAlg, p.Slots), c.FieldRoot) {
+	if !bytes.Equal(merkleRoot(c.HashAlg, slots), c.FieldRoot) {
 		return malformed("the field root is not over these slots")
-	}
-	if commitToSequence(&c, p.SequenceR, p.Sequence) != c.Sequence {
-		return malformed("the sequence commitment does not open")
 	}
 	return nil
 }
