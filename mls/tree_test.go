@@ -144,7 +144,7 @@ func TestTreeIsChecked(t *testing.T) {
 // TestTreeHashCache: whatever was done to a tree, its cached hash is that of a
 // tree read afresh.
 func TestTreeHashCache(t *testing.T) {
-	tr := bigTree(t).e.tree.clone()
+	tr := bigTree(t).cur().tree.clone()
 	cs := suite1
 	check := func(what string) {
 		t.Helper()
@@ -178,7 +178,7 @@ func TestTreeHashCache(t *testing.T) {
 }
 
 func TestReadTreeIsCanonical(t *testing.T) {
-	honest := bigTree(t).e.tree.encode()
+	honest := bigTree(t).cur().tree.encode()
 	for name, b := range map[string][]byte{
 		"empty":            {0},
 		"nothing":          {},
