@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -136,11 +137,5 @@ func compareHashes(x, y []byte) int {
 }
 
 func compareConsistency(x, y Consistency) int {
-	switch {
-	case x.From != y.From && x.From < y.From, x.From == y.From && x.To < y.To:
-		return -1
-	case x.From == y.From && x.To == y.To:
-		return 0
-	}
-	return 1
+	return cmp.Or(cmp.Compare(x.From, y.From), cmp.Compare(x.To, y.To))
 }

@@ -29,7 +29,7 @@ func (j *judge) carriers() {
 		}
 		if !a.spoilt {
 			j.claim(Claim{About: AboutCarrier, Evidence: []string{a.name}, NotAfter: j.latest(a.exhibit),
-				What:  fmt.Sprintf("The relay says that its attempt %d over %v to wake device %s ended with %v (%s).", a.v.Number, a.v.Carrier, short(a.v.Device), a.v.Result, a.order()),
+				What:  fmt.Sprintf("The relay says that its attempt %d over %v to wake device %s ended with %v (%s).", a.v.Number, a.v.Carrier, short(a.v.Device), a.v.Result, j.order(a.exhibit)),
 				Limit: "A carrier's answer is no delivery; it is the relay's word."})
 		}
 	}
@@ -85,7 +85,7 @@ func (j *judge) outcome() {
 // end states what the relay says of the end.
 func (j *judge) end(o of[sealpost.Outcome]) {
 	what := fmt.Sprintf("The relay says that the message ended: %v, at %v by its own clock (%s). It counted %d attempts, %d carrier claims and %d receipts.",
-		o.v.End, o.v.Decided, o.order(), len(o.v.Attempts), len(o.v.Claims), len(o.v.Receipts))
+		o.v.End, o.v.Decided, j.order(o.exhibit), len(o.v.Attempts), len(o.v.Claims), len(o.v.Receipts))
 	j.claim(Claim{About: AboutOutcome, What: what, Evidence: []string{o.name}, NotAfter: j.latest(o.exhibit),
 		Limit: "The outcome is the relay's word on what it counted; what a device did is shown by the device's own signature only."})
 }

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -131,10 +132,35 @@ func (j *judge) prove() {
 			j.find(Refused, e, e.at.whole, "%v", err)
 		}
 	}
+	j.chronological()
 	j.conflictingHeads()
 	j.consistency()
 	j.tieHeads()
 	j.quorum()
+}
+
+// chronological puts what is logged in the log's order, for readers of claims.
+func (j *judge) chronological() {
+	sortByLeaf(j.commitments)
+	sortByLeaf(j.attempts)
+	sortByLeaf(j.claims)
+	sortByLeaf(j.received)
+	sortByLeaf(j.outcomes)
+	sortByLeaf(j.events)
+}
+
+func sortByLeaf[T any](list []of[T]) {
+	slices.SortStableFunc(list, func(a, b of[T]) int {
+		switch {
+		case a.logged && b.logged:
+			return cmp.Compare(a.index, b.index)
+		case a.logged:
+			return -1
+		case b.logged:
+			return 1
+		}
+		return 0
+	})
 }
 
 // include verifies a tlog-proof: the leaf that the salt opens is in the tree of
@@ -193,13 +219,7 @@ func (j *judge) ordered() []*head {
 		out = append(out, h)
 	}
 	slices.SortFunc(out, func(a, b *head) int {
-		if a.size != b.size {
-			if a.size < b.size {
-				return -1
-			}
-			return 1
-		}
-		return bytes.Compare(a.note, b.note)
+		return cmp.Or(cmp.Compare(a.size, b.size), bytes.Compare(a.note, b.note))
 	})
 	return out
 }
@@ -353,10 +373,13 @@ func (j *judge) since(h *head) *Bound {
 	return &Bound{Source: fmt.Sprintf("the receipt carries the log's checkpoint of size %d, %s", h.size, ownWord)}
 }
 
-// order says in words where an exhibit stands.
-func (e *exhibit) order() string {
+// order says in words where an exhibit stands, and by whose word.
+func (j *judge) order(e *exhibit) string {
 	if !e.logged {
 		return "not shown to be in the log"
 	}
-	return fmt.Sprintf("leaf %d", e.index)
+	if _, ok := e.head.witnessed(j.policy.Witnesses); ok {
+		return fmt.Sprintf("leaf %d", e.index)
+	}
+	return fmt.Sprintf("leaf %d, %s", e.index, ownWord)
 }

@@ -97,7 +97,7 @@ var assertions = map[sealpost.Level][2]string{
 func (j *judge) assert(r of[sealpost.Receipt], d device, c of[sealpost.Commitment]) {
 	assurance := d.enrol.v.Device.Assurance
 	says := assertions[r.v.Level]
-	what := fmt.Sprintf("The device with the %v key %s (assurance: %v) %s (%s).", r.signed.Alg(), short(r.v.Key), assurance, says[0], r.order())
+	what := fmt.Sprintf("The device with the %v key %s (assurance: %v) %s (%s).", r.signed.Alg(), short(r.v.Key), assurance, says[0], j.order(r.exhibit))
 	if r.v.Reason != sealpost.ReasonNone {
 		what += fmt.Sprintf(" Its reason: %v.", r.v.Reason)
 	}
@@ -130,7 +130,7 @@ func (j *judge) assert(r of[sealpost.Receipt], d device, c of[sealpost.Commitmen
 func (j *judge) keyLimit(d device, a sealpost.Assurance) string {
 	limit := noRevocation
 	if d.revoked != nil {
-		limit = fmt.Sprintf("Its key is revoked later, at %s.", d.revoked.order())
+		limit = fmt.Sprintf("Its key is revoked later, at %s.", j.order(d.revoked))
 	}
 	if a == sealpost.AssuranceSoftware {
 		limit += " The key is software: whoever copied it could sign this."

@@ -154,7 +154,7 @@ func (j *judge) senderInForce(c of[sealpost.Commitment]) {
 		case e.v.Event == sealpost.Enrol && !before(e.exhibit, c.exhibit):
 			j.find(Refused, c.exhibit, c.at.statement, "its key is enrolled at leaf %d, after it", e.index)
 		case e.v.Event == sealpost.Revoke:
-			limit = fmt.Sprintf("Its key is revoked later, at %s.", e.order())
+			limit = fmt.Sprintf("Its key is revoked later, at %s.", j.order(e.exhibit))
 		}
 	}
 	if c.spoilt {
@@ -166,7 +166,7 @@ func (j *judge) senderInForce(c of[sealpost.Commitment]) {
 	}
 	j.claim(Claim{About: AboutSender, Evidence: []string{c.name}, NotBefore: earliest, NotAfter: j.latest(c.exhibit),
 		What: fmt.Sprintf("The sender %q signed this message's commitment with its %v key %s (%s). It says that it was made at %v and expires at %v.",
-			c.v.App, c.signed.Alg(), short(c.signed.KeyID()), c.order(), c.v.Created, c.v.Expires),
+			c.v.App, c.signed.Alg(), short(c.signed.KeyID()), j.order(c.exhibit), c.v.Created, c.v.Expires),
 		Limit: "The sender's signature alone does not show that anybody received it; its times are by its own clock. " + limit})
 }
 
