@@ -202,11 +202,11 @@ func retryVerdicts(verdicts []Verdict, h http.Header) {
 	}
 }
 
-// inBatches submits a list in parts of at most BatchMax items and batchBytes
-// bytes and answers each item. Where a part got no answer each of its items
-// has the problem; where that problem is [ErrUnavailable] with a detail, what
-// became of the item is not known, and the same bytes may be sent again.
-func inBatches(sizes []int, send func(from, to int) ([]Verdict, error)) []Verdict {
+// inBatches sends a list in parts of at most BatchMax items and batchBytes
+// bytes. It returns a verdict for each item that was answered, in order; with
+// an error, nothing is known of the items after those, and the same bytes may
+// be sent again.
+func inBatches(sizes []int, send func(from, to int) ([]Verdict, error)) ([]Verdict, error) {
 	verdicts := make([]Verdict, 0, len(sizes))
 	for from := 0; from < len(sizes); {
 		to, bytes := from, 0
@@ -215,20 +215,34 @@ func inBatches(sizes []int, send func(from, to int) ([]Verdict, error)) []Verdic
 			to++
 		}
 		part, err := send(from, to)
+		if p, ok := errors.AsType[*Problem](err); ok && !p.isOfRequest() {
+			part, err = everyone(to-from, p), nil
+		}
 		if err == nil && !answers(part, to-from) {
 			err = errors.New("the answer has not one verdict for each item")
 		}
 		if err != nil {
-			part = everyone(to-from, problemOfCall(err))
+			return verdicts, err
 		}
 		verdicts = append(verdicts, part...)
 		from = to
 	}
-	return verdicts
+	return verdicts, nil
 }
 
 // batchBytes leaves room in BatchBodyMax for the heads of CBOR.
 const batchBytes = BatchBodyMax - BatchMax*8 - 64
+
+// isOfRequest says that a problem is about who asks and how, and says nothing
+// of the items in the body.
+func (p *Problem) isOfRequest() bool {
+	for _, q := range []*Problem{ErrUnauthenticated, ErrReplayed, ErrForbidden, ErrNotFound, ErrMethod, ErrMediaType} {
+		if p.Is(q) {
+			return true
+		}
+	}
+	return false
+}
 
 // answers says whether each of n items has exactly one half of a verdict.
 func answers(verdicts []Verdict, n int) bool {
@@ -246,13 +260,4 @@ func everyone(n int, p *Problem) []Verdict {
 		verdicts[i].Problem = p
 	}
 	return verdicts
-}
-
-// problemOfCall puts a call that got no answer into the one form that a
-// verdict has.
-func problemOfCall(err error) *Problem {
-	if p, ok := errors.AsType[*Problem](err); ok {
-		return p
-	}
-	return ErrUnavailable.With("no answer: %v", err)
 }

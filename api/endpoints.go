@@ -205,11 +205,11 @@ func (r *request) text(p parameter) string { return r.URL.Query().Get(p.name) }
 
 func (r *request) number(p parameter) (int, *Problem) {
 	if !r.URL.Query().Has(p.name) {
-		return p.less, nil
+		return p.absent, nil
 	}
 	n, err := strconv.Atoi(r.URL.Query().Get(p.name))
-	if err != nil || n < 0 || n > p.most {
-		return 0, ErrMalformed.With("query parameter %s is a whole number up to %d", p.name, p.most)
+	if err != nil || n < p.least || n > p.most {
+		return 0, ErrMalformed.With("query parameter %s is a whole number from %d to %d", p.name, p.least, p.most)
 	}
 	return n, nil
 }

@@ -113,7 +113,7 @@ func (g *generator) parameters(rt *route) (out list) {
 	for _, p := range rt.query {
 		schema := object{"type": "string"}
 		if !p.text {
-			schema = object{"type": "integer", "minimum": 0, "maximum": p.most, "default": p.less}
+			schema = object{"type": "integer", "minimum": p.least, "maximum": p.most, "default": p.absent}
 		}
 		out = append(out, object{"name": p.name, "in": "query", "schema": schema})
 	}
@@ -225,7 +225,11 @@ func (g *generator) structSchema(t reflect.Type) object {
 	if t == reflect.TypeFor[Problem]() {
 		properties["type"].(object)["enum"] = problemTypes()
 	}
-	return object{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+	out := object{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+	if t == reflect.TypeFor[Verdict]() {
+		out["oneOf"] = list{object{"required": list{"accepted"}}, object{"required": list{"problem"}}}
+	}
+	return out
 }
 
 func problemTypes() (types list) {

@@ -26,9 +26,9 @@ type route struct {
 
 // A parameter is a whole number or a text in the query.
 type parameter struct {
-	name       string
-	text       bool
-	most, less int // of a number: its greatest value, and the one it has when absent
+	name                string
+	text                bool
+	least, most, absent int // of a number: its bounds, and its value when absent
 }
 
 func (rt *route) takes(name string) bool {
@@ -87,7 +87,7 @@ func bodyType[T any]() reflect.Type {
 }
 
 var (
-	limitParam  = parameter{name: "limit", most: PageMax, less: PageDefault}
+	limitParam  = parameter{name: "limit", least: 1, most: PageMax, absent: PageDefault}
 	cursorParam = parameter{name: "cursor", text: true}
 	afterParam  = parameter{name: "after", most: 1<<53 - 1}
 	waitParam   = parameter{name: "wait_ms", most: int(InboxWaitMax.Milliseconds())}

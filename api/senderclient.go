@@ -33,9 +33,10 @@ func NewSenderClient(baseURL, secret string, httpClient *http.Client) (*SenderCl
 	return &SenderClient{c}, nil
 }
 
-// Submit posts messages, each answered in order. See [ErrUnavailable] for an
-// item of which nothing is known.
-func (c *SenderClient) Submit(ctx context.Context, batch []sealpost.Sealed) []Verdict {
+// Submit posts messages, in batches where they are many, and returns a verdict
+// for each in order. With an error there are fewer: of the messages after them
+// nothing is known, and the same bytes may be posted again.
+func (c *SenderClient) Submit(ctx context.Context, batch []sealpost.Sealed) ([]Verdict, error) {
 	bodies, sizes := make([][]byte, len(batch)), make([]int, len(batch))
 	for i, s := range batch {
 		bodies[i] = s.Bytes()
