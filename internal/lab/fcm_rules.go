@@ -179,7 +179,11 @@ func (r *sendReader) stringMap(path string) (pairs []pair, err error) {
 func (r *sendReader) scalar(f field, path string) error {
 	var lit []byte
 	var err error
-	if f.kind != kindBool && r.space() == '"' { // proto3 JSON: a number may be quoted
+	next := r.space()
+	if next == '{' || next == '[' || next == '"' && f.kind == kindBool {
+		return wrongType(path, "a scalar of the field's type")
+	}
+	if next == '"' { // proto3 JSON: a number may be quoted
 		lit, err = r.str()
 	} else {
 		lit, err = r.literal()
