@@ -107,12 +107,12 @@ func (l *Log) appendBatches(ctx context.Context, leaves [][]byte) error {
 // A crash before the end of 3 leaves the old tree or the new one.
 func (l *Log) appendBatch(leaves [][]byte) error {
 	base, _ := l.current()
-	entries := newEntries(leaves)
+	entries, hashes := newEntries(leaves)
 	var last tessera.IndexFuture
 	for _, e := range entries {
 		last = l.add(l.tessera, e)
 	}
-	next, nodes, err := extend(base, entries)
+	next, nodes, err := extend(base, hashes)
 	if err != nil {
 		return l.breakOff(fmt.Errorf("compute the tree: %w", err))
 	}
@@ -126,27 +126,29 @@ func (l *Log) appendBatch(leaves [][]byte) error {
 }
 
 // newEntries copies the leaves, because Tessera may still read them when the
-// caller has given up and uses its memory again.
-func newEntries(leaves [][]byte) []*tessera.Entry {
+// caller has given up and uses its memory again. It takes out the leaf hashes
+// before Tessera has the entries, which it writes to.
+func newEntries(leaves [][]byte) (entries []*tessera.Entry, hashes [][]byte) {
 	data := make([]byte, 0, len(leaves)*LeafSize)
-	entries := make([]*tessera.Entry, len(leaves))
+	entries, hashes = make([]*tessera.Entry, len(leaves)), make([][]byte, len(leaves))
 	for i, leaf := range leaves {
 		data = append(data, leaf...)
 		entries[i] = tessera.NewEntry(data[i*LeafSize : len(data) : len(data)])
+		hashes[i] = entries[i].LeafHash()
 	}
-	return entries
+	return entries, hashes
 }
 
-// extend computes the tree with the entries and the hashes that they add to it.
-func extend(base head, entries []*tessera.Entry) (head, []treeNode, error) {
+// extend computes the tree with the leaves and the hashes that they add to it.
+func extend(base head, leafHashes [][]byte) (head, []treeNode, error) {
 	r, err := peaksOf(base)
 	if err != nil {
 		return head{}, nil, err
 	}
-	nodes := make([]treeNode, 0, 2*len(entries)+64)
+	nodes := make([]treeNode, 0, 2*len(leafHashes)+64)
 	visit := func(id compact.NodeID, hash []byte) { nodes = append(nodes, treeNode{id, hash}) }
-	for _, e := range entries {
-		if err := r.Append(e.LeafHash(), visit); err != nil {
+	for _, h := range leafHashes {
+		if err := r.Append(h, visit); err != nil {
 			return head{}, nil, err
 		}
 	}
