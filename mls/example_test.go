@@ -1,0 +1,69 @@
+package mls_test
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/sealpost/sealpost/mls"
+)
+
+// knownKeys accepts the signature keys that were enrolled.
+type knownKeys [][]byte
+
+func (k knownKeys) Validate(_ mls.Credential, signatureKey []byte) error {
+	for _, key := range k {
+		if bytes.Equal(key, signatureKey) {
+			return nil
+		}
+	}
+	return fmt.Errorf("signature key %x is not enrolled", signatureKey[:4])
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// A sender makes a group for one recipient's device and sends it a code.
+func Example() {
+	bankKey, err := mls.NewEd25519Signer(bytes.Repeat([]byte{1}, 32)) // random in earnest
+	check(err)
+	phoneKey, err := mls.NewEd25519Signer(bytes.Repeat([]byte{2}, 32))
+	check(err)
+	enrolled := knownKeys{bankKey.Public(), phoneKey.Public()}
+
+	// The device publishes a KeyPackage and keeps its secrets.
+	pub, secrets, err := mls.NewKeyPackage(mls.X25519AES128, mls.BasicCredential([]byte("phone")), phoneKey,
+		mls.KeyPackageOptions{NotBefore: 1_700_000_000, NotAfter: 1_800_000_000})
+	check(err)
+
+	// The sender makes a group, adds the device and seals one message.
+	bank, err := mls.Create(mls.X25519AES128, []byte("group 1"), mls.BasicCredential([]byte("bank")), bankKey, enrolled, mls.DefaultPolicy())
+	check(err)
+	staged, err := bank.Add(pub)
+	check(err)
+	check(bank.Apply(staged))
+	sealed, err := bank.Protect([]byte("message id"), []byte("Your code is 123456"))
+	check(err)
+	state, err := bank.Marshal() // stored durably before sealed is sent
+	check(err)
+
+	// The device joins and opens it.
+	phone, err := mls.Join(staged.Welcome, secrets, phoneKey, enrolled, mls.DefaultPolicy())
+	check(err)
+	event, err := phone.Process(sealed)
+	check(err)
+	fmt.Printf("%s\n", event.(mls.Application).Plaintext)
+
+	// Nobody opens it twice, and a restored sender goes on where it was.
+	_, err = phone.Process(sealed)
+	fmt.Println(err)
+	bank, err = mls.Unmarshal(state, bankKey, enrolled, mls.DefaultPolicy())
+	check(err)
+	fmt.Println("next generation:", bank.Generation())
+	// Output:
+	// Your code is 123456
+	// generation 0 of leaf 0: generation already used or evicted
+	// next generation: 1
+}
