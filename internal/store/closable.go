@@ -1,0 +1,69 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/sealpost/sealpost"
+)
+
+// Closable lists open messages whose outcome can be decided now, with all that
+// an outcome counts:
+//
+//	delivered      a device opened it
+//	refused        every device that could still open it refused it
+//	undeliverable  every way to every device failed
+//	expired        none of these, and its time is over
+//
+// The same message comes again until its outcome is held. An outcome made of an
+// answer that a later statement outdated is refused by [DB.Hold].
+func (db *DB) Closable(ctx context.Context, now sealpost.UnixMilli, limit int) (out []sealpost.Closing, err error) {
+	err = db.read(ctx, "closable", func(c *conn) error {
+		rows, err := c.all(`SELECT `+messageColumns+` FROM messages WHERE phase = ? AND turn <= ? ORDER BY turn LIMIT ?`, phaseOpen, int64(now), page(limit))
+		for _, r := range rows {
+			closing, err := db.vault.closing(c, readMessageRow(r))
+			if err != nil {
+				return err
+			}
+			out = append(out, closing)
+		}
+		return err
+	})
+	return out, err
+}
+
+func (v *vault) closing(c *conn, m messageRow) (out sealpost.Closing, err error) {
+	record, err := v.record(c, m.seq)
+	if err != nil {
+		return out, err
+	}
+	if out.Message, _, err = describe(m, record); err != nil {
+		return out, err
+	}
+	if out.End = m.ready; out.End == 0 {
+		out.End = sealpost.Expired
+	}
+	rows, err := c.all(`SELECT `+statementColumns+` FROM statements WHERE message = ?`, m.seq)
+	if err != nil {
+		return out, err
+	}
+	for _, r := range rows {
+		record, err := v.readRecord(c, r)
+		if err != nil {
+			return out, err
+		}
+		switch record.Kind {
+		case sealpost.KindAttempt:
+			out.Attempts = append(out.Attempts, record.Hash)
+		case sealpost.KindCarrierClaim:
+			out.Claims = append(out.Claims, record.Hash)
+		case sealpost.KindReceipt:
+			out.Receipts = append(out.Receipts, record.Hash)
+		}
+	}
+	for _, hashes := range [][]sealpost.Hash{out.Attempts, out.Claims, out.Receipts} {
+		slices.SortFunc(hashes, func(a, b sealpost.Hash) int { return bytes.Compare(a[:], b[:]) })
+	}
+	return out, nil
+}

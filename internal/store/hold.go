@@ -1,0 +1,247 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/sealpost/sealpost"
+)
+
+// Hold makes a group of statements durable in one commit and gives each its
+// seq, dense and in slice order. An error says that nothing of the group is
+// held; one that matches [ErrUncertain] that this is unknown. What a single
+// hold came to stands in its Held: the same statement again, an id that is
+// taken, a message that is unknown or has ended.
+//
+// The caller has checked the statements; Hold relies on Hash being the
+// statement's and Leaf being the salt's over it, and [DB.Fsck] shows where
+// they are not.
+func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("hold: %w", err)
+	}
+	if err := checkGroup(holds); err != nil {
+		return nil, fmt.Errorf("hold: %w", err)
+	}
+	if err := db.warmKeys(holds); err != nil {
+		return nil, fmt.Errorf("hold: %w", err)
+	}
+	db.writer.Lock()
+	defer db.writer.Unlock()
+	jobs := db.takeWaiting()
+	out := make([]sealpost.Held, len(holds))
+	err := db.commit(func(g *group) error {
+		refs := g.spoolBlobs(holds)
+		for i := range holds {
+			held, err := g.hold(&holds[i], refs[i])
+			if err != nil && !isAnswer(err) {
+				return fmt.Errorf("statement %d of the group: %w", i, err)
+			}
+			held.Err = err
+			out[i] = held
+		}
+		return g.run(jobs)
+	})
+	for _, j := range jobs {
+		j.done = true
+		if err != nil {
+			j.err = err
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hold: %w", err)
+	}
+	return out, nil
+}
+
+func checkGroup(holds []sealpost.Hold) error {
+	if len(holds) > GroupMax {
+		return fmt.Errorf("%d statements in one group: %w", len(holds), ErrFull)
+	}
+	size := 0
+	for i := range holds {
+		h := &holds[i]
+		size += len(h.Statement) + len(h.Blob) + len(h.Promise)
+		if payloadKind(h) != h.Kind || h.Kind == 0 {
+			return fmt.Errorf("statement %d of the group: %w: its payload is not of its kind", i, sealpost.ErrMalformed)
+		}
+		if len(h.Statement) == 0 || len(h.Statement) > sealpost.StatementMax || len(h.Blob) > sealpost.BlobMax {
+			return fmt.Errorf("statement %d of the group: %w: size", i, sealpost.ErrMalformed)
+		}
+	}
+	if size > GroupBytesMax {
+		return fmt.Errorf("%d bytes in one group: %w", size, ErrFull)
+	}
+	return nil
+}
+
+// payloadKind is the kind of the one payload that is set, 0 for none or two.
+func payloadKind(h *sealpost.Hold) (k sealpost.Kind) {
+	set := 0
+	note := func(is bool, kind sealpost.Kind) {
+		if is {
+			k, set = kind, set+1
+		}
+	}
+	note(h.Commitment != nil, sealpost.KindCommitment)
+	note(h.Attempt != nil, sealpost.KindAttempt)
+	note(h.Receipt != nil, sealpost.KindReceipt)
+	note(h.Outcome != nil, sealpost.KindOutcome)
+	note(h.KeyEvent != nil, sealpost.KindKeyEvent)
+	if set != 1 {
+		return 0
+	}
+	return k
+}
+
+// warmKeys has the key service wrap what a group needs before the transaction
+// begins, so that a slow service holds up nobody else.
+func (db *DB) warmKeys(holds []sealpost.Hold) error {
+	day, last := db.today(), ""
+	for i := range holds {
+		if c := holds[i].Commitment; c != nil && c.App != last {
+			if _, err := db.vault.dataKeyFor(c.App, day); err != nil {
+				return err
+			}
+			last = c.App
+		}
+	}
+	return nil
+}
+
+// spoolBlobs places the blobs of a group behind each other and writes and
+// syncs them while the rows are made.
+func (g *group) spoolBlobs(holds []sealpost.Hold) []ref {
+	refs := make([]ref, len(holds))
+	size := 0
+	for i := range holds {
+		if holds[i].Commitment != nil {
+			size += len(holds[i].Blob)
+		}
+	}
+	if size == 0 {
+		return refs
+	}
+	id, start := g.spool.place(int64(size))
+	all := make([]byte, 0, size)
+	for i := range holds {
+		if holds[i].Commitment != nil {
+			refs[i] = ref{id, start + int64(len(all)), int64(len(holds[i].Blob))}
+			all = append(all, holds[i].Blob...)
+		}
+	}
+	g.segment, g.tail = id, start+int64(size)
+	done := make(chan error, 1)
+	g.spooled = done
+	go func() { done <- g.spool.write(id, start, all) }()
+	return refs
+}
+
+func (g *group) hold(h *sealpost.Hold, blob ref) (sealpost.Held, error) {
+	switch {
+	case h.Commitment != nil:
+		return g.holdCommitment(h, blob)
+	case h.Attempt != nil:
+		return g.holdAttempt(h)
+	case h.Receipt != nil:
+		return g.holdReceipt(h)
+	case h.Outcome != nil:
+		return g.holdOutcome(h)
+	}
+	return g.holdKeyEvent(h)
+}
+
+// insertStatement gives h its seq and writes its row. message is the
+// commitment's seq, -1 where the statement is about none or is one.
+func (g *group) insertStatement(h *sealpost.Hold, app string, message int64, tag []byte) (sealpost.Held, error) {
+	k, err := g.dataKey(app)
+	if err != nil {
+		return sealpost.Held{}, err
+	}
+	p := place{g.next, h.Kind, message}
+	var link any
+	if message >= 0 {
+		link = message
+	}
+	_, err = g.c.exec(`INSERT INTO statements (seq, kind, message, data_key, tag, leaf, statement, salt, promise) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		g.next, int(h.Kind), link, k.id, tag, h.Leaf[:],
+		k.seal(p, columnStatement, h.Statement), k.seal(p, columnSalt, h.Salt[:]), k.seal(p, columnPromise, h.Promise))
+	if err != nil {
+		return sealpost.Held{}, err
+	}
+	held := sealpost.Held{Record: h.Record}
+	held.Record.Seq, held.Record.App = g.next, app
+	g.next++
+	return held, nil
+}
+
+// again is the answer for a statement that is held: its record, with the salt
+// and promise that were given then.
+func (g *group) again(seq uint64) (sealpost.Held, error) {
+	r, err := g.vault.record(g.c, seq)
+	return sealpost.Held{Record: r, Again: true}, err
+}
+
+// A held message's row, as the writer needs it.
+type messageRow struct {
+	seq      uint64
+	tag      []byte
+	app      int64
+	expires  sealpost.UnixMilli
+	carriers int64
+	blob     ref // segment 0 once it is given up
+	ready    sealpost.End
+	outcome  sealpost.End
+}
+
+const messageColumns = `seq, tag, app, expires, carriers, segment, start, length, ready, outcome`
+
+func readMessageRow(r row) messageRow {
+	return messageRow{
+		seq: r.uint(0), tag: r.bytes(1), app: r.int(2), expires: sealpost.UnixMilli(r.int(3)), carriers: r.int(4),
+		blob: ref{r.int(5), r.int(6), r.int(7)}, ready: sealpost.End(r.int(8)), outcome: sealpost.End(r.int(9)),
+	}
+}
+
+// message finds the row of a message that a statement is about, and checks
+// that it names the commitment which is held and stays within its tenant.
+func (g *group) message(h *sealpost.Hold, id sealpost.MessageID, commitment sealpost.Hash) (m messageRow, app string, err error) {
+	r, found, err := g.c.one(`SELECT `+messageColumns+` FROM messages WHERE lookup = ?`, g.vault.messageLookup(id))
+	if err != nil {
+		return m, "", err
+	}
+	if !found {
+		return m, "", sealpost.ErrNotFound
+	}
+	m = readMessageRow(r)
+	if !bytes.Equal(m.tag, g.vault.tag(tagStatement, commitment[:])) {
+		return m, "", fmt.Errorf("another commitment: %w", sealpost.ErrNotFound)
+	}
+	if app, err = g.appName(m.app); err == nil && h.App != "" && h.App != app {
+		err = sealpost.ErrNotFound
+	}
+	return m, app, err
+}
+
+// held looks for a statement about a message by its tag.
+func (g *group) held(message uint64, kind sealpost.Kind, tag []byte) (seq uint64, found bool, err error) {
+	r, found, err := g.c.one(`SELECT seq FROM statements WHERE message = ? AND kind = ? AND tag = ?`, message, int(kind), tag)
+	if err != nil || !found {
+		return 0, false, err
+	}
+	return r.uint(0), true, nil
+}
+
+// sameOrConflict answers a hold whose id is taken: again where the bytes are
+// the same, a conflict where they are not.
+func (g *group) sameOrConflict(seq uint64, statement []byte) (sealpost.Held, error) {
+	held, err := g.again(seq)
+	if err != nil {
+		return sealpost.Held{}, err
+	}
+	if !bytes.Equal(held.Record.Statement, statement) {
+		return sealpost.Held{}, sealpost.ErrConflict
+	}
+	return held, nil
+}

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"time"
+
+	"github.com/sealpost/sealpost"
+)
+
+// Limits of what the store holds and of one call.
+const (
+	GroupMax       = 4096        // holds of one call
+	GroupBytesMax  = 128 << 20   // bytes of blobs and statements of one call
+	PageMax        = 4096        // rows of one answer
+	SegmentMax     = 64 << 20    // bytes of a spool segment before the next is begun
+	PackagesMax    = 100         // KeyPackages in a device's pool
+	PackageMax     = 8 << 10     // bytes of one KeyPackage
+	EndpointsMax   = 8           // endpoints of one device
+	SenderKeysMax  = 4096        // signing keys of one tenant, revoked ones included
+	APIKeysMax     = 1024        // API keys of one tenant, revoked ones included
+	EnrolmentsMax  = 1 << 20     // invitations open at one time
+	NoncesMax      = 1 << 21     // nonces remembered at one time
+	WaitingMax     = 1 << 14     // small writes waiting for the next commit
+	SweepMax       = 2048        // rows that one transaction of a sweep touches
+	ReceiptsMax    = receiptsMax // receipts of one device for one message
+	AttemptsMax    = sealpost.CountedMax
+	receiptsMax    = sealpost.CountedMax / sealpost.DevicesMax
+	attemptsFree   = 16 // attempts of a device before the message's are counted
+	readers        = 4
+	busyTimeoutMS  = 10_000
+	cacheKiB       = 64 << 10 // page cache of the writer
+	readCacheKiB   = 8 << 10  // of each reader
+	walPages       = 2000     // pages in the write-ahead file before they are moved
+	deviceCache    = 1 << 16  // devices kept in memory
+	recipientCache = 1 << 16
+	dataKeyCache   = 1 << 12
+	blockSize      = 1024 // seqs that one mark of a tenant stands for
+)
+
+// AnswersKept is how long an answered invitation waits for its key event
+// beyond its own expiry.
+const AnswersKept = 7 * 24 * time.Hour
+
+// FaultsMax is how many faults a report names; it counts the rest.
+const FaultsMax = 1000

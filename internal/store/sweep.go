@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sealpost/sealpost"
+)
+
+// Sweep forgets what has had its time: blobs of ended messages that expired,
+// given-up ranges of the spool (erased in place, a segment deleted once it is
+// empty), nonces and unused invitations. It works in bounded transactions and
+// may be called at any time; a crash inside it is made good by the next.
+func (db *DB) Sweep(ctx context.Context, now sealpost.UnixMilli) error {
+	for _, step := range []func(context.Context, sealpost.UnixMilli) (more bool, err error){
+		db.sweepBlobs, db.sweepSpool, db.sweepNonces, db.sweepEnrolments,
+	} {
+		for more := true; more; {
+			var err error
+			if more, err = step(ctx, now); err != nil {
+				return fmt.Errorf("sweep: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// sweepBlobs gives up the blobs of ended messages that expired. An open message
+// keeps its blob until its outcome, which expiry brings about.
+func (db *DB) sweepBlobs(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
+	err = db.write(ctx, "blobs", func(g *group) error {
+		rows, err := g.c.all(`SELECT `+messageColumns+` FROM messages WHERE phase = ? AND turn <= ? ORDER BY turn LIMIT ?`, phaseEnded, int64(now), SweepMax)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if err := g.dropBlob(readMessageRow(r)); err != nil {
+				return err
+			}
+		}
+		more = len(rows) == SweepMax
+		return nil
+	})
+	return more, err
+}
+
+// sweepSpool erases given-up ranges first and forgets them after, so that a
+// crash between the two erases again.
+func (db *DB) sweepSpool(ctx context.Context, _ sealpost.UnixMilli) (more bool, err error) {
+	var ranges []ref
+	err = db.read(ctx, "spool", func(c *conn) error {
+		return c.each(`SELECT segment, start, length FROM spent ORDER BY segment, start LIMIT ?`, func(r row) error {
+			ranges = append(ranges, ref{r.int(0), r.int(1), r.int(2)})
+			return nil
+		}, SweepMax)
+	})
+	if err != nil || len(ranges) == 0 {
+		return false, err
+	}
+	for _, run := range bySegment(ranges) {
+		if err := db.spool.erase(run[0].segment, adjoin(run)); err != nil {
+			return false, err
+		}
+	}
+	if err := db.forgetRanges(ctx, ranges); err != nil {
+		return false, err
+	}
+	return len(ranges) == SweepMax, db.removeSegments(ctx)
+}
+
+// bySegment splits ordered ranges at each change of segment.
+func bySegment(ranges []ref) (out [][]ref) {
+	from := 0
+	for i := range ranges {
+		if i+1 == len(ranges) || ranges[i+1].segment != ranges[from].segment {
+			out = append(out, ranges[from:i+1])
+			from = i + 1
+		}
+	}
+	return out
+}
+
+// adjoin joins ranges that touch: one system call instead of many.
+func adjoin(ranges []ref) (out []ref) {
+	for _, r := range ranges {
+		if last := len(out) - 1; last >= 0 && out[last].start+out[last].length == r.start {
+			out[last].length += r.length
+		} else {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (db *DB) forgetRanges(ctx context.Context, ranges []ref) error {
+	return db.write(ctx, "spool", func(g *group) error {
+		gone := map[int64]int64{}
+		for _, r := range ranges {
+			n, err := g.c.exec(`DELETE FROM spent WHERE segment = ? AND start = ?`, r.segment, r.start)
+			if err != nil {
+				return err
+			}
+			gone[r.segment] += n
+		}
+		for segment, n := range gone {
+			if _, err := g.c.exec(`UPDATE segments SET live = live - ? WHERE id = ?`, n, segment); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// removeSegments deletes segments that nothing refers to, but the one that is
+// written. The row goes first: a file without a row is removed by [Open].
+func (db *DB) removeSegments(ctx context.Context) error {
+	var empty []int64
+	err := db.write(ctx, "segments", func(g *group) error {
+		rows, err := g.c.all(`SELECT id FROM segments WHERE live = 0 AND id < (SELECT max(id) FROM segments)`)
+		if err != nil {
+			return err
+		}
+		empty = empty[:0]
+		for _, r := range rows {
+			if _, err := g.c.exec(`DELETE FROM segments WHERE id = ?`, r.int(0)); err != nil {
+				return err
+			}
+			empty = append(empty, r.int(0))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range empty {
+		if err := db.spool.remove(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) sweepNonces(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
+	err = db.write(ctx, "nonces", func(g *group) error {
+		rows, err := g.c.all(`SELECT id, tag, until FROM nonces ORDER BY id LIMIT ?`, SweepMax)
+		if err != nil {
+			return err
+		}
+		over := 0
+		for _, r := range rows {
+			if sealpost.UnixMilli(r.int(2)) >= now {
+				break // they came in time order but for a minute; the next sweep sees the rest
+			}
+			if _, err := g.c.exec(`DELETE FROM nonces WHERE id = ?`, r.int(0)); err != nil {
+				return err
+			}
+			over++
+			if len(r.bytes(1)) == tagSize {
+				tag := [tagSize]byte(r.bytes(1))
+				g.then(func() { delete(g.nonces.until, tag) })
+			}
+		}
+		more = over == SweepMax
+		return nil
+	})
+	return more, err
+}
+
+// sweepEnrolments forgets invitations that were not answered in time, and
+// answers that the sender did not sign in AnswersKept.
+func (db *DB) sweepEnrolments(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
+	err = db.write(ctx, "enrolments", func(g *group) error {
+		n, err := g.c.exec(`DELETE FROM enrolments WHERE id IN (SELECT id FROM enrolments WHERE expires < ? AND (signing_key IS NULL OR expires < ?) LIMIT ?)`,
+			int64(now), int64(now.Add(-AnswersKept)), SweepMax)
+		more = n == SweepMax
+		return err
+	})
+	return more, err
+}

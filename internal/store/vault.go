@@ -1,0 +1,268 @@
+package store
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sealpost/sealpost"
+)
+
+// The vault seals what the database holds (11, At rest) and makes the keyed
+// look-ups.
+
+// Purposes that wrapped keys are bound to.
+const (
+	purposeLookup  = "sealpost/store/lookup/v1"
+	purposeRouting = "sealpost/store/routing/v1"
+	purposeData    = "sealpost/store/data/v1"
+)
+
+// tagSize is the length of a keyed look-up, bytes: HMAC-SHA256, truncated.
+const tagSize = 16
+
+// Names of what tags stand for; each has a domain of its own.
+const (
+	tagApp       = "app"
+	tagMessage   = "message"
+	tagStatement = "statement"
+	tagAttempt   = "attempt"
+	tagKey       = "key"
+	tagOwner     = "owner"
+	tagEnrolment = "enrolment"
+	tagChallenge = "challenge"
+	tagNonce     = "nonce"
+	tagAPIKey    = "api key"
+	tagAPIName   = "api key name"
+	tagEndpoint  = "endpoint" // a domain of sealing only, as the next two
+	tagPackage   = "package"
+	tagAnswer    = "answer"
+)
+
+type vault struct {
+	keys    Keys
+	macs    sync.Pool // of hash.Hash under the look-up key
+	routing cipher.AEAD
+
+	mu      sync.Mutex
+	day     int64
+	current map[string]*dataKey // by tenant: what this day's statements are sealed under
+	opened  *lru.Cache[int64, *dataKey]
+}
+
+// A dataKey seals the statements of one tenant that were held on one day.
+type dataKey struct {
+	id      int64 // 0 until a transaction has stored it
+	app     string
+	appID   int64
+	day     int64
+	wrapped []byte
+	aead    cipher.AEAD
+}
+
+func newVault(keys Keys, lookup, routing []byte) (*vault, error) {
+	aead, err := randomNonceGCM(routing)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := lru.New[int64, *dataKey](dataKeyCache)
+	if err != nil {
+		return nil, err
+	}
+	v := &vault{keys: keys, routing: aead, opened: opened, current: map[string]*dataKey{}}
+	v.macs.New = func() any { return hmac.New(sha256.New, lookup) }
+	return v, nil
+}
+
+// tag is the keyed look-up of a value: domain and every part with its length
+// in front, so that no two lists of parts are one.
+func (v *vault) tag(domain string, parts ...[]byte) []byte {
+	m := v.macs.Get().(hash.Hash)
+	defer v.macs.Put(m)
+	m.Reset()
+	b := make([]byte, 0, 128)
+	b = append(append(b, byte(len(domain))), domain...)
+	for _, p := range parts {
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(p))), p...)
+	}
+	m.Write(b)
+	return m.Sum(b[:0])[:tagSize]
+}
+
+// idBucket is the time in clear at the head of a message's look-up: 1,024 ms.
+const idBucket = 10 // bits of milliseconds dropped
+
+// messageLookup is the look-up of a message id: the second that the id claims,
+// then a tag. Random keys would touch a page of the index for each message;
+// these touch the few pages of the last seconds. The time tells no more than
+// the row's place does.
+func (v *vault) messageLookup(id sealpost.MessageID) []byte {
+	out := binary.BigEndian.AppendUint64(make([]byte, 0, 5+tagSize), uint64(id.Created())>>idBucket)
+	return append(out[3:8:8], v.tag(tagMessage, id[:])...)
+}
+
+// seal encrypts a value of a routing table, bound to its domain and row.
+func (v *vault) seal(domain string, row, plain []byte) []byte {
+	return v.routing.Seal(nil, nil, plain, bindRow(domain, row))
+}
+
+func (v *vault) open(domain string, row, sealed []byte) ([]byte, error) {
+	plain, err := v.routing.Open(nil, nil, sealed, bindRow(domain, row))
+	if err != nil {
+		return nil, fmt.Errorf("%w: a sealed %s does not open", ErrDamaged, domain)
+	}
+	return plain, nil
+}
+
+func bindRow(domain string, row []byte) []byte {
+	return append(append([]byte{byte(len(domain))}, domain...), row...)
+}
+
+// Columns of a statement's row; part of the nonce.
+const (
+	columnStatement = 1 + iota
+	columnSalt
+	columnPromise
+)
+
+// A place is what a sealed column is bound to.
+type place struct {
+	seq     uint64
+	kind    sealpost.Kind
+	message int64 // the commitment's seq, -1 for none
+}
+
+// nonce is seq and column. It never repeats under one data key: rows are
+// written once, and a key ends with its process or a failed transaction.
+func (p place) nonce(column byte) []byte {
+	n := make([]byte, 12)
+	binary.BigEndian.PutUint64(n, p.seq)
+	n[11] = column
+	return n
+}
+
+func (p place) bind() []byte {
+	b := append(make([]byte, 0, 17), byte(p.kind))
+	b = binary.BigEndian.AppendUint64(b, p.seq)
+	return binary.BigEndian.AppendUint64(b, uint64(p.message))
+}
+
+func (k *dataKey) seal(p place, column byte, plain []byte) []byte {
+	return k.aead.Seal(make([]byte, 0, len(plain)+16), p.nonce(column), plain, p.bind())
+}
+
+func (k *dataKey) open(p place, column byte, sealed []byte) ([]byte, error) {
+	return k.aead.Open(nil, p.nonce(column), sealed, p.bind())
+}
+
+// dataKeyFor returns the key that a tenant's statements are sealed under on a
+// day, drawing and wrapping a new one if there is none. The key service is
+// asked here, so callers warm this before they begin a transaction.
+func (v *vault) dataKeyFor(app string, day int64) (*dataKey, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if day != v.day {
+		v.day, v.current = day, map[string]*dataKey{}
+	}
+	if k, ok := v.current[app]; ok {
+		return k, nil
+	}
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, fmt.Errorf("draw a data key: %w", err)
+	}
+	wrapped, err := v.keys.Wrap(purposeData, secret)
+	if err != nil {
+		return nil, fmt.Errorf("wrap a data key: %w", err)
+	}
+	aead, err := newGCM(secret)
+	if err != nil {
+		return nil, err
+	}
+	k := &dataKey{app: app, day: day, wrapped: wrapped, aead: aead}
+	v.current[app] = k
+	return k, nil
+}
+
+// forget ends every data key in use: after a failed transaction its seqs come
+// again, and with them its nonces.
+func (v *vault) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.current = map[string]*dataKey{}
+	v.opened.Purge()
+}
+
+// stored finds a data key by its row, unwrapping it where it is not in memory.
+func (v *vault) stored(c *conn, id int64) (*dataKey, error) {
+	if k, ok := v.opened.Get(id); ok {
+		return k, nil
+	}
+	r, found, err := c.one(`SELECT k.app, k.day, k.wrapped, a.tag, a.sealed FROM data_keys k JOIN apps a ON a.id = k.app WHERE k.id = ?`, id)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, fmt.Errorf("%w: data key %d is missing", ErrDamaged, id)
+	}
+	app, err := v.open(tagApp, r.bytes(3), r.bytes(4))
+	if err != nil {
+		return nil, err
+	}
+	secret, err := v.keys.Unwrap(purposeData, r.bytes(2))
+	if err != nil {
+		return nil, fmt.Errorf("data key %d: %w", id, err)
+	}
+	aead, err := newGCM(secret)
+	if err != nil {
+		return nil, err
+	}
+	k := &dataKey{id: id, app: string(app), appID: r.int(0), day: r.int(1), wrapped: r.bytes(2), aead: aead}
+	v.opened.Add(id, k)
+	return k, nil
+}
+
+func newGCM(secret []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// storeKeys reads the look-up and routing keys, or draws them for a new store.
+func storeKeys(c *conn, keys Keys) (lookup, routing []byte, err error) {
+	if lookup, err = storeKey(c, keys, purposeLookup); err != nil {
+		return nil, nil, err
+	}
+	routing, err = storeKey(c, keys, purposeRouting)
+	return lookup, routing, err
+}
+
+func storeKey(c *conn, keys Keys, purpose string) ([]byte, error) {
+	r, found, err := c.one(`SELECT wrapped FROM wrapped_keys WHERE name = ?`, purpose)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		return keys.Unwrap(purpose, r.bytes(0))
+	}
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, err
+	}
+	wrapped, err := keys.Wrap(purpose, secret)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.exec(`INSERT INTO wrapped_keys (name, wrapped) VALUES (?, ?)`, purpose, wrapped)
+	return secret, err
+}
