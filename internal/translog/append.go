@@ -178,6 +178,9 @@ func (l *Log) settle(base, next head, nodes []treeNode, failed error) error {
 	if err := writeTreeState(l.cfg.Dir, treeState{Size: base.size, Root: base.root[:]}); err != nil {
 		return l.breakOff(errors.Join(failed, fmt.Errorf("put the tree back: %w", err)))
 	}
+	if err := sweepBeyond(l.cfg.Dir, base.size); err != nil {
+		return l.breakOff(errors.Join(failed, fmt.Errorf("remove what it wrote: %w", err)))
+	}
 	return fmt.Errorf("append at %d, undone: %w", base.size, failed)
 }
 

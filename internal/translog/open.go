@@ -60,7 +60,7 @@ type head struct {
 // Open takes the folder and makes the log ready, in this order:
 //
 //	1 lock     two owners are impossible from here on
-//	2 sweep    files that a crash left half written are removed
+//	2 sweep    what a crash left half written or outside the tree is removed
 //	3 check    the tree's edge, the tree state and the checkpoint fit together
 //	4 compare  the caller recognises the newest leaves
 //	5 sign     a checkpoint over the integrated tree is published
@@ -99,7 +99,7 @@ func open(ctx context.Context, cfg Config, owner *os.File) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sweepDrafts(cfg.Dir, state.Size, cfg.BatchMax); err != nil {
+	if err := sweepBeyond(cfg.Dir, state.Size); err != nil {
 		return nil, fmt.Errorf("sweep unfinished files: %w", err)
 	}
 	if err := l.resume(state, signed); err != nil {

@@ -136,8 +136,8 @@ func (l *Log) publish() error {
 	if newest := l.Checkpoint(); h.size < newest.Size {
 		panic(fmt.Sprintf("translog: would sign %d leaves after %d", h.size, newest.Size))
 	}
-	text := f_log.Checkpoint{Origin: l.cfg.Origin(), Size: h.size, Hash: h.root[:]}.Marshal()
-	signed, err := note.Sign(&note.Note{Text: string(text)}, append([]note.Signer{l.cfg.Signer}, l.cfg.AdditionalSigners...)...)
+	text := checkpointText(l.cfg.Origin(), h)
+	signed, err := note.Sign(&note.Note{Text: text}, append([]note.Signer{l.cfg.Signer}, l.cfg.AdditionalSigners...)...)
 	if err != nil {
 		return fmt.Errorf("sign checkpoint of %d leaves: %w", h.size, err)
 	}
@@ -150,6 +150,11 @@ func (l *Log) publish() error {
 	close(l.published.changed)
 	l.published.changed = make(chan struct{})
 	return nil
+}
+
+// checkpointText is what the log signs (c2sp.org/tlog-checkpoint).
+func checkpointText(origin string, h head) string {
+	return string(f_log.Checkpoint{Origin: origin, Size: h.size, Hash: h.root[:]}.Marshal())
 }
 
 // parseCheckpoint reads a signed note of the given origin without checking

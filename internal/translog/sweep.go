@@ -15,20 +15,30 @@ import (
 // sweepMax bounds the bundles whose partial files one publication removes.
 const sweepMax = 1024
 
-// sweepDrafts removes the drafts that a crash left. Tessera writes a file
-// under its name with a random number behind it and then renames it, so drafts
-// stand beside the files of the tree's right edge: those of the tree that is
-// there and of the one batch that was being written.
-func sweepDrafts(dir string, size uint64, batchMax uint) error {
+// sweepBeyond removes what a crash or an undone append left outside the tree of
+// the given size: drafts, which Tessera writes under the name of a file with a
+// random number behind it and then renames, and files that the tree does not
+// reach yet. The latter must go: a partial file that was written for other
+// leaves would later pass for an older part of the tree. Both stand at the
+// right edge, within one batch of it.
+func sweepBeyond(dir string, size uint64) error {
 	faults := []error{
 		removeIf(filepath.Join(dir, stateDir), isStateDraft),
 		removeIf(dir, func(name string) bool { return isNumbered(name, checkpointFile) }),
 	}
-	for _, n := range edge(size, size+uint64(batchMax)) {
-		p := n.full().path()
+	seen := make(map[string]bool)
+	for _, n := range edge(size, size+BatchMaxLimit) {
+		p, width := n.full().path(), n.widthAt(size)
+		if in := filepath.Join(dir, path.Dir(p)); !seen[in] {
+			seen[in] = true
+			faults = append(faults, removeIf(in, isTileDraft))
+		}
+		if width == tileWidth {
+			continue
+		}
 		faults = append(faults,
-			removeIf(filepath.Join(dir, path.Dir(p)), isTileDraft),
-			removeIf(filepath.Join(dir, p+".p"), isPartialDraft))
+			removeFile(filepath.Join(dir, p)),
+			removeIf(filepath.Join(dir, p+".p"), func(name string) bool { return !isWidthWithin(name, width) }))
 	}
 	return errors.Join(faults...)
 }
@@ -58,21 +68,27 @@ func removeIf(dir string, isDraft func(name string) bool) error {
 	}
 	for _, f := range files {
 		if f.Type().IsRegular() && isDraft(f.Name()) {
-			if rerr := os.Remove(filepath.Join(dir, f.Name())); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-				err = errors.Join(err, rerr)
-			}
+			err = errors.Join(err, removeFile(filepath.Join(dir, f.Name())))
 		}
 	}
 	return err
 }
 
+func removeFile(name string) error {
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // isTileDraft: a file is called by three digits, its draft by more.
 func isTileDraft(name string) bool { return len(name) > 3 && isDigits(name) }
 
-// isPartialDraft: a partial file is called by its width, 1 to 255.
-func isPartialDraft(name string) bool {
-	n, err := strconv.ParseUint(name, 10, 64)
-	return isDigits(name) && (err != nil || n >= tileWidth)
+// isWidthWithin tells whether a partial file, which is called by its width, is
+// part of a file that is width wide.
+func isWidthWithin(name string, width int) bool {
+	n, err := strconv.Atoi(name)
+	return isDigits(name) && err == nil && n <= width
 }
 
 func isStateDraft(name string) bool {
