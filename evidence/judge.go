@@ -20,7 +20,7 @@ func Verify(raw []byte, p Policy, at sealpost.UnixMilli) Verdict {
 		return j.verdict()
 	}
 	j.sort()       // 4.2: every statement, by kind
-	j.prove()      // 4.3: leaves in the log, heads that agree
+	j.prove()      // 4.3: leaves in the log, heads that agree, promises
 	j.commitment() // 4.4: the sender's signature under a pinned key
 	j.keys()       // 4.5: whose keys, since when
 	j.roster()     // 4.6: who could open it
@@ -28,7 +28,7 @@ func Verify(raw []byte, p Policy, at sealpost.UnixMilli) Verdict {
 	j.receipts()   // 4.8: what devices assert
 	j.carriers()   // 4.9: what the relay says of carriers
 	j.outcome()    // 4.10: how it ended, and that nothing counted is missing
-	j.promises()   // 4.11: what the relay promised
+	j.owed()       // 4.11: what the relay promised
 	j.required()   // 4.12: what the policy wants to see
 	j.unexplained()
 	return j.verdict()
@@ -74,6 +74,8 @@ type exhibit struct {
 	index  uint64 // of the leaf, where logged
 	head   *head  // that the leaf is under
 	spoilt bool   // a check of it failed: it shows nothing
+
+	promise *sealpost.Promise // checked; nil where there is none, or a bad one
 }
 
 // An of is an exhibit with its payload.

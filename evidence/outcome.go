@@ -140,63 +140,6 @@ func (j *judge) reasoned(o of[sealpost.Outcome], complete bool) error {
 	return nil
 }
 
-// promised reads an exhibit's promise, if it is good.
-func (j *judge) promised(e *exhibit) (sealpost.Promise, bool) {
-	if len(e.Promise) == 0 {
-		return sealpost.Promise{}, false
-	}
-	p, err := j.checkPromise(e)
-	return p, err == nil
-}
-
-func (j *judge) checkPromise(e *exhibit) (sealpost.Promise, error) {
-	travels, err := sealpost.ParsePromised(e.Promise)
-	if err != nil {
-		return sealpost.Promise{}, err
-	}
-	signed, err := sealpost.Parse(travels.Signed)
-	if err != nil {
-		return sealpost.Promise{}, fmt.Errorf("promise: %w", err)
-	}
-	key, ok := j.relayKey(signed.KeyID())
-	if !ok {
-		return sealpost.Promise{}, fmt.Errorf("promise: signed by %s, which is no relay key of the policy", short(signed.KeyID()))
-	}
-	p, err := travels.Check(key, e.Salt, e.Statement)
-	switch {
-	case err != nil:
-		return p, err
-	case p.Origin != j.log.log.Name():
-		return p, fmt.Errorf("promise: for the log %q, not %q", p.Origin, j.log.log.Name())
-	case e.logged && e.index < p.TreeSize:
-		return p, fmt.Errorf("promise: made when the log had %d leaves, and the statement is leaf %d", p.TreeSize, e.index)
-	}
-	return p, nil
-}
-
-// promises checks every promise in the bundle (bundle 4.11).
-func (j *judge) promises() {
-	for _, e := range j.exhibits {
-		if len(e.Promise) == 0 {
-			continue
-		}
-		p, err := j.checkPromise(e)
-		if err != nil {
-			j.find(Refused, e, e.at.promise, "%v", err)
-			continue
-		}
-		if e.signed.Kind() == sealpost.KindCommitment && !e.spoilt {
-			c := Claim{About: AboutPromise, Evidence: []string{e.name}, NotAfter: &Bound{p.Accepted, "the relay's own clock"},
-				What:  fmt.Sprintf("The relay promised at %v that the commitment will be in the log %q by %v.", p.Accepted, p.Origin, p.LogBy),
-				Limit: "A promise shows what the relay owes, and not that it was kept; the log shows that."}
-			if !e.logged && j.at > p.LogBy {
-				c.Limit = "The time is past and this bundle does not show it kept. With the log's own checkpoint and leaves of after that time it is proof of fault."
-			}
-			j.claim(c)
-		}
-	}
-}
-
 // required holds what is shown against what the policy wants (bundle 4.12).
 func (j *judge) required() {
 	level, _ := j.policy.Require.level()

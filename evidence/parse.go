@@ -96,8 +96,9 @@ type walker struct {
 }
 
 func (w *walker) fail(why string) {
+	const head = 9 // bytes of the longest head, any of which may be at fault
 	if w.err == nil {
-		w.err = &shapeError{w.part, Range{w.from, min(w.at+1, max(len(w.b), 1))}, why}
+		w.err = &shapeError{w.part, Range{w.from, min(w.at+head, max(len(w.b), 1))}, why}
 	}
 	w.at = len(w.b)
 }

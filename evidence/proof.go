@@ -132,6 +132,9 @@ func (j *judge) prove() {
 			j.find(Refused, e, e.at.whole, "%v", err)
 		}
 	}
+	for _, e := range j.exhibits {
+		j.promised(e)
+	}
 	j.chronological()
 	j.conflictingHeads()
 	j.consistency()
@@ -351,8 +354,8 @@ func (j *judge) latest(e *exhibit) *Bound {
 			return &Bound{at, fmt.Sprintf("%d witnesses cosigned a checkpoint over it by then", j.policy.Witnesses)}
 		}
 	}
-	if p, ok := j.promised(e); ok {
-		return &Bound{p.Accepted, "the relay's signed promise says that it was accepted then, by the relay's own clock"}
+	if e.promise != nil {
+		return &Bound{e.promise.Accepted, "the relay's signed promise says that it was accepted then, by the relay's own clock"}
 	}
 	if e.logged {
 		return &Bound{Source: fmt.Sprintf("leaf %d of the log, %s", e.index, ownWord)}

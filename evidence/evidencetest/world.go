@@ -136,6 +136,18 @@ func (w *World) Add(name string, signed sealpost.Signed, accepted sealpost.UnixM
 	}
 }
 
+// Relog puts the same statements into a new log in another order, without
+// promises.
+func (w *World) Relog(order ...string) {
+	w.Log = NewLog(Origin, 9)
+	for _, name := range order {
+		e := w.Entries[name]
+		leaf := sealpost.MakeLeaf(e.Salt, e.Signed.Bytes())
+		e.Index, e.Promise = w.Log.Append(leaf[:]), nil
+		w.Entries[name] = e
+	}
+}
+
 // promise signs a group of three entries, of which the statement is the second.
 func (w *World) promise(signed sealpost.Signed, leaf sealpost.Leaf, accepted sealpost.UnixMilli) []byte {
 	entry := sealpost.PromiseEntry{Leaf: leaf, Statement: signed.Hash()}
