@@ -1,0 +1,83 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// storeMode is the mode of a store's file: it holds private keys.
+const storeMode = 0o600
+
+// openTimeout bounds the wait for another process that has the store open.
+const openTimeout = 5 * time.Second
+
+var storeBucket = []byte("sealpost")
+
+// OpenStore opens or makes a store in one file. Every transaction is synced to
+// disk before it returns. The file holds private keys and contents in clear:
+// it is made with mode 0600, and one that others may read is refused.
+func OpenStore(path string) (Store, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("open store: mode %04o lets others read private keys; want 0600", info.Mode().Perm())
+	}
+	db, err := bolt.Open(path, storeMode, &bolt.Options{Timeout: openTimeout})
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(storeBucket)
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.Close())
+	}
+	return boltStore{db}, nil
+}
+
+type boltStore struct{ db *bolt.DB }
+
+type boltTx struct{ bucket *bolt.Bucket }
+
+func (s boltStore) Update(f func(Tx) error) error {
+	return s.db.Update(func(tx *bolt.Tx) error { return f(boltTx{tx.Bucket(storeBucket)}) })
+}
+
+func (s boltStore) View(f func(Tx) error) error {
+	return s.db.View(func(tx *bolt.Tx) error { return f(boltTx{tx.Bucket(storeBucket)}) })
+}
+
+func (s boltStore) Close() error { return s.db.Close() }
+
+func (t boltTx) Get(key string) []byte { return bytes.Clone(t.bucket.Get([]byte(key))) }
+
+func (t boltTx) Put(key string, value []byte) error {
+	if !t.bucket.Writable() {
+		return errReadOnly
+	}
+	return t.bucket.Put([]byte(key), value)
+}
+
+func (t boltTx) Delete(key string) error {
+	if !t.bucket.Writable() {
+		return errReadOnly
+	}
+	return t.bucket.Delete([]byte(key))
+}
+
+func (t boltTx) Scan(prefix string, each func(string, []byte) error) error {
+	c := t.bucket.Cursor()
+	for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+		if err := each(string(k), bytes.Clone(v)); err != nil {
+			if err == errStop {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package client
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/mls"
+)
+
+// rosterOf is the roster that a group's MLS state alone gives. Each leaf's
+// basic credential is the key id of its owner: a device's signing key, or for
+// the sender's own leaf the sender's. So sender and device compute the same
+// preimage, and a device that the relay would add shows in the digest that the
+// sender signed.
+func rosterOf(g *mls.Group) (sealpost.Roster, error) {
+	var members []sealpost.RosterMember
+	for _, m := range g.Members() {
+		id, err := ownerOf(m.Credential)
+		if err != nil {
+			return sealpost.Roster{}, err
+		}
+		members = append(members, sealpost.RosterMember{Leaf: m.SignatureKey, Device: id})
+	}
+	return sealpost.NewRoster(g.GroupID(), g.Epoch(), g.TreeHash(), members), nil
+}
+
+// ownerOf reads the key id in a leaf's credential.
+func ownerOf(c mls.Credential) (sealpost.KeyID, error) {
+	if c.Type != mls.CredentialBasic || len(c.Identity) != len(sealpost.KeyID{}) {
+		return sealpost.KeyID{}, fmt.Errorf("%w: a leaf's credential is not a key id", sealpost.ErrMalformed)
+	}
+	return sealpost.KeyID(c.Identity), nil
+}
+
+// credentialOf is the credential of a key's owner.
+func credentialOf(id sealpost.KeyID) mls.Credential { return mls.BasicCredential(id[:]) }
+
+// memberIs says whether a leaf belongs to a key id.
+func memberIs(g *mls.Group, leaf uint32, id sealpost.KeyID) bool {
+	for _, m := range g.Members() {
+		if m.Leaf == leaf {
+			return m.Credential.Type == mls.CredentialBasic && bytes.Equal(m.Credential.Identity, id[:])
+		}
+	}
+	return false
+}

@@ -1,0 +1,224 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/api"
+)
+
+// ErrPending says that a message is sealed and durable, and no promise for it
+// is in hand: [Sender.Flush] posts the same bytes again.
+var ErrPending = errors.New("sealed and not yet promised")
+
+// A Sent is what became of one message. ID is zero where nothing was sealed.
+type Sent struct {
+	ID      sealpost.MessageID
+	Left    []sealpost.KeyID // devices in force that could not be sealed to
+	LeftErr error            // why not, where this call tried
+	Err     error
+}
+
+// Send seals one message and posts it. It returns the message's id with a nil
+// error when the relay's promise is checked and durable.
+func (s *Sender) Send(ctx context.Context, m Message) (sealpost.MessageID, error) {
+	sent := s.SendAll(ctx, []Message{m})[0]
+	return sent.ID, sent.Err
+}
+
+// SendAll sends messages, at most [api.BatchMax] in one transaction and one
+// request each time, and answers each in order. For each batch:
+//
+//	1 seal   in memory; a crash leaves no trace but claimed KeyPackages
+//	2 keep   MLS states, openings, blobs and signed commitments, together
+//	3 post   a crash from here on is a retry of the same bytes
+//	4 check  the promise of each, which becomes durable before it is believed
+func (s *Sender) SendAll(ctx context.Context, messages []Message) []Sent {
+	out := make([]Sent, len(messages))
+	for from := 0; from < len(messages); from += api.BatchMax {
+		to := min(from+api.BatchMax, len(messages))
+		s.sendBatch(ctx, messages[from:to], out[from:to])
+	}
+	return out
+}
+
+func (s *Sender) sendBatch(ctx context.Context, messages []Message, out []Sent) {
+	made, err := s.sealBatch(ctx, messages, out)
+	if err != nil {
+		for i := range out {
+			if out[i].Err == nil {
+				out[i] = Sent{Err: fmt.Errorf("keep sealed messages: %w", err)}
+			}
+		}
+		return
+	}
+	sealed, places := []sealpost.Sealed{}, []int{}
+	for i := range made {
+		if out[i].Err == nil {
+			sealed, places = append(sealed, made[i].sealed), append(places, i)
+		}
+	}
+	for i, err := range s.post(ctx, sealed) {
+		out[places[i]].Err = err
+	}
+}
+
+// sealBatch seals messages and makes them durable in one transaction. The
+// recipients are locked until then, so that no other message takes the same
+// generation or sequence number.
+func (s *Sender) sealBatch(ctx context.Context, messages []Message, out []Sent) ([]sealedMessage, error) {
+	recipients := make([]sealpost.Recipient, len(messages))
+	for i, m := range messages {
+		recipients[i] = s.Recipient(m.To)
+	}
+	defer s.lock(recipients...)()
+	var head checkpoint
+	if err := s.cfg.Store.View(func(tx Tx) (err error) { head, err = held(tx); return err }); err != nil {
+		return nil, err
+	}
+	sealers := map[sealpost.Recipient]*sealer{}
+	made := make([]sealedMessage, len(messages))
+	for i, m := range messages {
+		made[i], out[i] = s.sealOne(ctx, sealers, recipients[i], m, head.Head)
+	}
+	return made, s.cfg.Store.Update(func(tx Tx) error {
+		for i := range made {
+			if out[i].Err != nil {
+				continue
+			}
+			err := errors.Join(save(tx, messageKey(made[i].id), made[i].record),
+				tx.Put(outboxKey(made[i].id), []byte{1}), tx.Put(openKey(made[i].id), []byte{1}))
+			if err != nil {
+				return err
+			}
+		}
+		for r, x := range sealers {
+			if x == nil {
+				continue
+			}
+			if err := errors.Join(save(tx, groupKey(r), x.record), save(tx, sequenceKey(r), x.sequence)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sealOne seals one message of a batch, with the state that the ones before
+// left. A recipient whose sealing failed half-way is not written.
+func (s *Sender) sealOne(ctx context.Context, sealers map[sealpost.Recipient]*sealer, r sealpost.Recipient, m Message, head sealpost.Head) (sealedMessage, Sent) {
+	t, content, err := s.template(m)
+	if err != nil {
+		return sealedMessage{}, Sent{Err: err}
+	}
+	x := sealers[r]
+	if x == nil {
+		if x, err = s.open(ctx, r); err != nil {
+			return sealedMessage{}, Sent{Err: err}
+		}
+	}
+	made, err := x.seal(m, t, content, head)
+	if err != nil {
+		return sealedMessage{}, Sent{Left: x.left, LeftErr: x.leftErr, Err: fmt.Errorf("seal: %w", err)}
+	}
+	sealers[r] = x
+	return made, Sent{ID: made.id, Left: x.left, LeftErr: x.leftErr}
+}
+
+// post submits durable messages and settles each answer, in order.
+func (s *Sender) post(ctx context.Context, batch []sealpost.Sealed) []error {
+	out := make([]error, len(batch))
+	if len(batch) == 0 {
+		return out
+	}
+	verdicts := s.cfg.API.Submit(ctx, batch)
+	for i, sealed := range batch {
+		if i >= len(verdicts) {
+			out[i] = fmt.Errorf("%w: no answer", ErrPending)
+			continue
+		}
+		out[i] = s.settle(sealed, verdicts[i])
+	}
+	return out
+}
+
+// settle makes one answer durable. A problem that the same bytes would meet
+// again ends the message; any other leaves it in the outbox, and so does an
+// acceptance without a promise that holds, which is kept as evidence.
+func (s *Sender) settle(sealed sealpost.Sealed, v api.Verdict) error {
+	id := sealed.ID()
+	switch {
+	case v.Problem != nil && final(v.Problem):
+		return errors.Join(v.Problem, s.change(id, func(r *messageRecord) {
+			r.State, r.Problem, r.Blob = stateRefused, v.Problem.Type, nil
+		}))
+	case v.Problem != nil:
+		return fmt.Errorf("%w: %w", ErrPending, v.Problem)
+	case v.Accepted == nil:
+		return fmt.Errorf("%w: an empty answer", ErrPending)
+	}
+	statement := sealed.Statement().Bytes()
+	outcomeBy := sealed.Commitment().Expires.Add(sealpost.OutcomeGrace)
+	p, err := checkPromise(s.cfg.RelayKey, s.log.origin(), v.Accepted.Salt, v.Accepted.Promise, statement, outcomeBy)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPending, s.fault(id, err, statement, v.Accepted.Salt, v.Accepted.Promise))
+	}
+	return s.change(id, func(r *messageRecord) {
+		r.State, r.Salt, r.Promise, r.Blob = statePromised, p.Salt, p.Promise, nil
+	})
+}
+
+// change settles a message's record and takes it out of the outbox.
+func (s *Sender) change(id sealpost.MessageID, with func(*messageRecord)) error {
+	return s.cfg.Store.Update(func(tx Tx) error {
+		r, found, err := load[messageRecord](tx, messageKey(id))
+		if err != nil || !found {
+			return errors.Join(err, missing(!found, "a posted message"))
+		}
+		with(&r)
+		err = errors.Join(save(tx, messageKey(id), r), tx.Delete(outboxKey(id)))
+		if r.State == stateRefused {
+			err = errors.Join(err, tx.Delete(openKey(id)))
+		}
+		return err
+	})
+}
+
+// Flush posts what is sealed and not yet promised, with the bytes that were
+// signed, and answers each. Call it at start and after ErrPending.
+func (s *Sender) Flush(ctx context.Context) ([]Sent, error) {
+	var waiting []sealpost.Sealed
+	err := s.cfg.Store.View(func(tx Tx) error {
+		return tx.Scan("outbox/", func(key string, _ []byte) error {
+			r, found, err := load[messageRecord](tx, "message/"+key[len("outbox/"):])
+			if err != nil || !found {
+				return errors.Join(err, missing(!found, "a message of the outbox"))
+			}
+			sealed, err := r.sealed()
+			waiting = append(waiting, sealed)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	var out []Sent
+	for from := 0; from < len(waiting); from += api.BatchMax {
+		batch := waiting[from:min(from+api.BatchMax, len(waiting))]
+		for i, err := range s.post(ctx, batch) {
+			out = append(out, Sent{ID: batch[i].ID(), Err: err})
+		}
+	}
+	return out, nil
+}
+
+// sealed is the submission as it was made.
+func (r *messageRecord) sealed() (sealpost.Sealed, error) {
+	signed, err := sealpost.Parse(r.Statement)
+	if err != nil {
+		return sealpost.Sealed{}, err
+	}
+	return sealpost.NewSealed(signed, r.Blob)
+}

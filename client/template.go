@@ -1,0 +1,146 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sealpost/sealpost"
+)
+
+// ErrData says that a message's data are not what its template wants; the text
+// names the member and never repeats its value.
+var ErrData = errors.New("template data")
+
+// A Template is one kind of message of a sender (R104). Templates live here and
+// not at the relay, because they need the plaintext; the relay sees only what
+// the commitment carries.
+type Template struct {
+	Name      string
+	TTL       time.Duration        // expires, after created
+	Release   sealpost.ReleaseRule // when carriers may hear of it
+	Carriers  []sealpost.Carrier   // allowed, ascending
+	Privacy   sealpost.Privacy     // the minimum carrier
+	Assurance sealpost.Assurance   // the weakest device key that may show it
+	Fields    []Field              // all of them required, no other allowed
+	Text      func(values map[string]string) string
+}
+
+// A Field is one member of a template's data. It gets a commitment of its own.
+type Field struct {
+	Name  string
+	Check func(value string) bool
+	Want  string // what Check wants, in words
+}
+
+// Names of the three templates that ship.
+const (
+	TemplateOTP     = "otp"
+	TemplatePayment = "payment"
+	TemplateAccount = "account"
+)
+
+// BuiltIn gives the templates that ship: one-time code, payment alert, account
+// change. Their least assurance is "software", a key in a file with nothing
+// attested; a business that wants more makes its own copy.
+func BuiltIn() []Template {
+	carriers := []sealpost.Carrier{sealpost.RCS, sealpost.FCM, sealpost.APNs, sealpost.WebPush, sealpost.SMS}
+	return []Template{
+		{
+			// A code is needed at once: the promise is in hand, the proof follows.
+			Name: TemplateOTP, TTL: 5 * time.Minute, Release: sealpost.ReleaseHeld,
+			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
+			Fields: []Field{{"code", isCode, "4 to 10 digits or capital letters"}},
+			Text: func(v map[string]string) string {
+				return fmt.Sprintf("Your code is %s. It is valid for 5 minutes. Tell it to nobody.", v["code"])
+			},
+		},
+		{
+			Name: TemplatePayment, TTL: 24 * time.Hour, Release: sealpost.ReleaseLogged,
+			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
+			Fields: []Field{
+				{"amount", isAmount, "a decimal number with at most two decimals"},
+				{"currency", isCurrency, "three capital letters (ISO 4217)"},
+				{"payee", isLine(64), "1 to 64 bytes of printable text on one line"},
+			},
+			Text: func(v map[string]string) string {
+				return fmt.Sprintf("Payment of %s %s to %s.", v["amount"], v["currency"], v["payee"])
+			},
+		},
+		{
+			Name: TemplateAccount, TTL: 7 * 24 * time.Hour, Release: sealpost.ReleaseLogged,
+			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
+			Fields: []Field{{"what", isLine(128), "1 to 128 bytes of printable text on one line"}},
+			Text: func(v map[string]string) string {
+				return fmt.Sprintf("Your account was changed: %s. If this was not you, call us.", v["what"])
+			},
+		},
+	}
+}
+
+// Render checks the data and makes the content: the exact text and the fields
+// behind it, in the template's order.
+func (t Template) Render(data map[string]string) (sealpost.Content, error) {
+	var faults []error
+	known := map[string]bool{}
+	content := sealpost.Content{}
+	for _, f := range t.Fields {
+		known[f.Name] = true
+		value, there := data[f.Name]
+		switch {
+		case !there:
+			faults = append(faults, fmt.Errorf("%w: %q is missing; want %s", ErrData, f.Name, f.Want))
+		case !f.Check(value):
+			faults = append(faults, fmt.Errorf("%w: %q: want %s", ErrData, f.Name, f.Want))
+		}
+		content.Fields = append(content.Fields, sealpost.Field{Name: f.Name, Value: value})
+	}
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if !known[name] {
+			faults = append(faults, fmt.Errorf("%w: a member that template %q does not have", ErrData, t.Name))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return sealpost.Content{}, err
+	}
+	content.Text = t.Text(data)
+	return content, nil
+}
+
+func isCode(s string) bool {
+	return len(s) >= 4 && len(s) <= 10 && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" && s != ""
+}
+
+// isAmount takes 0 to 12 digits before and exactly two or no digits after a
+// point, without leading zeros: one amount has few spellings.
+func isAmount(s string) bool {
+	whole, cents, point := strings.Cut(s, ".")
+	digits := func(d string) bool { return d != "" && strings.Trim(d, "0123456789") == "" }
+	return digits(whole) && len(whole) <= 12 && (whole == "0" || whole[0] != '0') &&
+		(!point || (digits(cents) && len(cents) == 2))
+}
+
+func isCurrency(s string) bool {
+	return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+// isLine takes text that shows as what it is: printable, on one line, without
+// the invisible characters that reorder or hide what stands beside them.
+func isLine(most int) func(string) bool {
+	return func(s string) bool {
+		if s == "" || len(s) > most || !utf8.ValidString(s) || strings.TrimSpace(s) != s {
+			return false
+		}
+		for _, r := range s {
+			if !unicode.IsPrint(r) {
+				return false
+			}
+		}
+		return true
+	}
+}
