@@ -227,6 +227,15 @@ func cutHead(b []byte, major byte) (n int, rest []byte, ok bool) {
 	return 0, nil, false
 }
 
+// cutBytes reads a byte string without copying it.
+func cutBytes(b []byte) (value, rest []byte, ok bool) {
+	size, rest, ok := cutHead(b, 0x40)
+	if !ok || size > len(rest) {
+		return nil, nil, false
+	}
+	return rest[:size:size], rest[size:], true
+}
+
 // splitBatch takes an array of byte strings apart without copying them.
 func splitBatch(b []byte) ([][]byte, *Problem) {
 	bad := ErrMalformed.With("a batch is a CBOR array of byte strings in its one encoding")
@@ -239,11 +248,9 @@ func splitBatch(b []byte) ([][]byte, *Problem) {
 	}
 	items := make([][]byte, n)
 	for i := range items {
-		var size int
-		if size, rest, ok = cutHead(rest, 0x40); !ok || size > len(rest) {
+		if items[i], rest, ok = cutBytes(rest); !ok {
 			return nil, bad
 		}
-		items[i], rest = rest[:size:size], rest[size:]
 	}
 	if len(rest) != 0 {
 		return nil, bad
@@ -267,24 +274,46 @@ func splitJSONBatch(b []byte) (items [][]byte, p *Problem) {
 	return items, p
 }
 
-// parseSubmission reads sealpost.Sealed.Bytes and names what is wrong with
-// what is not (R7).
+// parseSubmission reads what sealpost.ParseSealed reads, and names what is
+// wrong with what is not (R7). It takes the two byte strings out by hand, which
+// saves decoding and encoding them again.
 func parseSubmission(b []byte) (sealpost.Sealed, *Problem) {
 	if len(b) > sealpost.SubmissionMax {
 		return sealpost.Sealed{}, ErrTooLarge.With("a submission may have %d bytes", sealpost.SubmissionMax)
 	}
-	sealed, err := sealpost.ParseSealed(b)
-	if err == nil {
-		return sealed, nil
+	commitment, blob, ok := splitSubmission(b)
+	if !ok {
+		return sealpost.Sealed{}, ErrMalformed.With("a submission is {1: commitment, 2: blob} in its one encoding")
 	}
-	var parts struct {
-		Commitment []byte `cbor:"1,keyasint"`
-		Blob       []byte `cbor:"2,keyasint"`
+	return joinSubmission(commitment, blob)
+}
+
+// splitSubmission takes {1: byte string, 2: byte string} apart.
+func splitSubmission(b []byte) (commitment, blob []byte, ok bool) {
+	rest, ok := bytes.CutPrefix(b, []byte{0xa2, 0x01})
+	if !ok {
+		return nil, nil, false
 	}
-	if sealpost.Decode(b, &parts) != nil {
-		return sealed, ProblemOf(err)
+	if commitment, rest, ok = cutBytes(rest); !ok {
+		return nil, nil, false
 	}
-	return sealed, diagnose(parts.Commitment, parts.Blob, err)
+	if rest, ok = bytes.CutPrefix(rest, []byte{0x02}); !ok {
+		return nil, nil, false
+	}
+	blob, rest, ok = cutBytes(rest)
+	return commitment, blob, ok && len(rest) == 0
+}
+
+func joinSubmission(commitment, blob []byte) (sealpost.Sealed, *Problem) {
+	signed, err := sealpost.Parse(commitment)
+	if err != nil {
+		return sealpost.Sealed{}, diagnose(commitment, blob, err)
+	}
+	sealed, err := sealpost.NewSealed(signed, blob)
+	if err != nil {
+		return sealpost.Sealed{}, diagnose(commitment, blob, err)
+	}
+	return sealed, nil
 }
 
 // The members of a submission in JSON.
@@ -312,15 +341,11 @@ func parseJSONSubmission(b []byte) (sealed sealpost.Sealed, p *Problem) {
 	if len(in.SignedDigest) > sealpost.CommitmentMax {
 		return sealed, ErrTooLarge.With("a commitment may have %d bytes", sealpost.CommitmentMax).At("/" + memberDigest)
 	}
-	signed, err := sealpost.Parse(in.SignedDigest)
-	if err == nil {
-		sealed, err = sealpost.NewSealed(signed, in.EncryptedBlob)
-	}
-	if err == nil {
+	sealed, p = joinSubmission(in.SignedDigest, in.EncryptedBlob)
+	switch {
+	case p == nil:
 		return sealed, nil
-	}
-	p = diagnose(in.SignedDigest, in.EncryptedBlob, err)
-	if p.Is(ErrBlobMismatch) {
+	case p.Is(ErrBlobMismatch):
 		return sealed, p.At("/" + memberBlob)
 	}
 	return sealed, p.At("/" + memberDigest)

@@ -370,3 +370,38 @@ func FuzzSplitBatch(f *testing.F) {
 		}
 	})
 }
+
+// The parser by hand and the root package's accept the same bytes and no
+// others.
+func FuzzSubmission(f *testing.F) {
+	s := sealedMessage(f)
+	f.Add(s.Bytes())
+	f.Add(append([]byte{0xbf}, s.Bytes()[1:]...))
+	f.Add([]byte{0xa2, 1, 0x41, 0, 2, 0x41, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ours, p := parseSubmission(b)
+		theirs, err := sealpost.ParseSealed(b)
+		if (p == nil) != (err == nil) {
+			t.Fatalf("%x: %v and %v", b, p, err)
+		}
+		if err == nil && !bytes.Equal(ours.Bytes(), theirs.Bytes()) {
+			t.Errorf("%x is read twice", b)
+		}
+	})
+}
+
+func TestSplitSubmissionTakesOneEncoding(t *testing.T) {
+	good := []byte{0xa2, 1, 0x42, 7, 8, 2, 0x41, 9}
+	if c, b, ok := splitSubmission(good); !ok || !bytes.Equal(c, []byte{7, 8}) || !bytes.Equal(b, []byte{9}) {
+		t.Fatalf("%x %x %v", c, b, ok)
+	}
+	for name, bad := range map[string][]byte{
+		"trailing": append(bytes.Clone(good), 0), "cut": good[:7], "long head": {0xa2, 1, 0x58, 2, 7, 8, 2, 0x41, 9},
+		"keys swapped": {0xa2, 2, 0x41, 9, 1, 0x42, 7, 8}, "one member": {0xa1, 1, 0x42, 7, 8},
+		"indefinite": {0xbf, 1, 0x42, 7, 8, 2, 0x41, 9, 0xff}, "text": {0xa2, 1, 0x62, 7, 8, 2, 0x41, 9}, "nothing": {},
+	} {
+		if _, _, ok := splitSubmission(bad); ok {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
