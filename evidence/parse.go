@@ -214,7 +214,7 @@ func (w *walker) bundle(b *Bundle) {
 	w.in("head", 0)
 	last := 0 // where the entry before began
 	seen := w.keys(7, func(key uint64, from int) {
-		w.entry(b, key, from)
+		w.entry(b, key, from, last)
 		w.in("entries", last)
 		last = from
 	})
@@ -225,7 +225,9 @@ func (w *walker) bundle(b *Bundle) {
 	}
 }
 
-func (w *walker) entry(b *Bundle, key uint64, from int) {
+// entry reads one entry of the bundle's map. What is wrong with it may be the
+// fault of the entry before, whose length then is wrong.
+func (w *walker) entry(b *Bundle, key uint64, from, before int) {
 	switch key {
 	case 1:
 		w.in("version", 0)
@@ -234,28 +236,27 @@ func (w *walker) entry(b *Bundle, key uint64, from int) {
 		}
 		b.Version = Version
 	case 2:
-		w.in("message id", from)
+		w.in("message id", before)
 		copy(b.ID[:], w.bytes(majorBytes, len(b.ID), len(b.ID)))
 		b.spans.id = Range{from, w.at}
 	case 3:
-		w.exhibits(b, from)
+		w.exhibits(b, before)
 	case 4:
-		w.rosters(b, from)
+		w.rosters(b, before)
 	case 5:
-		w.disclosure(b, from)
+		w.disclosure(b, from, before)
 	case 6:
-		w.in("policy hint", from)
+		w.in("policy hint", before)
 		b.PolicyHash = bytes.Clone(w.bytes(majorBytes, digestSize, digestSize))
 		b.spans.policy = Range{from, w.at}
 	case 7:
-		w.consistency(b, from)
+		w.consistency(b, before)
 	}
 }
 
-func (w *walker) exhibits(b *Bundle, from int) {
-	w.in("exhibits", from)
+func (w *walker) exhibits(b *Bundle, before int) {
+	w.in("exhibits", before)
 	n := w.count(majorArray, 1, ExhibitsMax)
-	before := from
 	for i := range n {
 		var e Exhibit
 		var at exhibitSpans
@@ -298,8 +299,8 @@ func (w *walker) unordered(b *Bundle, i int) *shapeError {
 	return &shapeError{fmt.Sprintf("exhibits %d and %d", i-1, i), Range{from, w.at}, "not in the order of their statements' hashes"}
 }
 
-func (w *walker) rosters(b *Bundle, from int) {
-	w.in("rosters", from)
+func (w *walker) rosters(b *Bundle, before int) {
+	w.in("rosters", before)
 	n := w.count(majorArray, 1, RostersMax)
 	for i := range n {
 		start := w.at
@@ -315,8 +316,8 @@ func (w *walker) rosters(b *Bundle, from int) {
 	}
 }
 
-func (w *walker) disclosure(b *Bundle, from int) {
-	w.in("disclosure", from)
+func (w *walker) disclosure(b *Bundle, from, before int) {
+	w.in("disclosure", before)
 	d := &Disclosure{}
 	seen := w.keys(3, func(key uint64, _ int) {
 		switch key {
@@ -364,8 +365,8 @@ func (w *walker) text(least, most int) string {
 	return string(s)
 }
 
-func (w *walker) consistency(b *Bundle, from int) {
-	w.in("consistency proofs", from)
+func (w *walker) consistency(b *Bundle, before int) {
+	w.in("consistency proofs", before)
 	for i := range w.count(majorArray, 1, ConsistencyMax) {
 		var c Consistency
 		start := w.at
