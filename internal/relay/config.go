@@ -46,6 +46,11 @@ type Config struct {
 	Logger  *slog.Logger
 	Metrics Metrics
 
+	// Full and Lost are what errors of the store match: that a limit is reached and
+	// nothing changed, and that the store must be opened again before it holds
+	// anything more, upon which Run ends. Nil: it has no such error.
+	Full, Lost error
+
 	// MergeDelay is a promise's log-by after its accepted time. Default
 	// sealpost.MergeDelay, at least twice Lag.
 	MergeDelay time.Duration

@@ -58,7 +58,7 @@ func (r *Relay) Answered(ctx context.Context, caller api.Caller, limit int) ([]a
 
 // Bounds of what a device may leave.
 const (
-	packageMax   = 16 << 10 // bytes of one KeyPackage
+	packageMax   = 8 << 10 // bytes of one KeyPackage
 	endpointsMax = 8
 )
 

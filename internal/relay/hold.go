@@ -18,8 +18,9 @@ import (
 
 // The committer's limits.
 const (
-	groupMax      = 1024 // statements in one group commit
-	holdTries     = 4    // of one group, before its callers are turned away
+	groupMax      = 1024     // statements in one group commit
+	groupBytesMax = 32 << 20 // of one group, its blobs included
+	holdTries     = 4        // of one group, before its callers are turned away
 	holdPause     = 50 * time.Millisecond
 	revokedFor    = time.Hour        // no item waits for so long: see admission
 	epochsKept    = 1 << 16          // (app, group, epoch) whose commit is remembered
@@ -43,6 +44,7 @@ type committer struct {
 	idle    chan struct{} // rings when there is nothing to commit
 
 	store     Statements
+	lost      error
 	signer    sealpost.Signer
 	origin    string
 	delay     time.Duration
@@ -62,12 +64,14 @@ func newCommitter(cfg Config, p *published, settled func([]*item, news)) *commit
 		panic("relay: no room for epochs: " + err.Error())
 	}
 	return &committer{queue: newQueue(), idle: make(chan struct{}, 1),
-		store: cfg.Store, signer: cfg.Statement, origin: cfg.Origin, delay: cfg.MergeDelay, now: cfg.Now,
+		store: cfg.Store, lost: cfg.Lost, signer: cfg.Statement, origin: cfg.Origin, delay: cfg.MergeDelay, now: cfg.Now,
 		random: cfg.Rand, logger: cfg.Logger, published: p, settled: settled,
 		revoked: map[sealpost.KeyID]time.Time{}, epochs: epochs}
 }
 
-func (c *committer) run(ctx context.Context) {
+// run commits until ctx ends. It reports that the store takes nothing more and
+// goes on turning away what comes.
+func (c *committer) run(ctx context.Context, report func(error)) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -75,9 +79,11 @@ func (c *committer) run(ctx context.Context) {
 		case <-c.queue.bell:
 		}
 		c.busy.Store(true)
-		for group := c.queue.take(groupMax); len(group) > 0; group = c.queue.take(groupMax) {
+		for group := c.take(); len(group) > 0; group = c.take() {
 			c.current.Store(group[0].at.UnixNano())
-			c.commit(ctx, group)
+			if err := c.commit(ctx, group); c.isLost(err) {
+				report(err)
+			}
 			c.current.Store(0)
 		}
 		c.busy.Store(false)
@@ -85,25 +91,28 @@ func (c *committer) run(ctx context.Context) {
 	}
 }
 
-func (c *committer) commit(ctx context.Context, group []*item) {
+func (c *committer) take() []*item { return c.queue.take(groupMax, groupBytesMax) }
+
+func (c *committer) isLost(err error) bool { return c.lost != nil && errors.Is(err, c.lost) }
+
+func (c *committer) commit(ctx context.Context, group []*item) error {
 	if group = c.turnAway(group); len(group) == 0 {
-		return
+		return nil
 	}
 	inOrder(group)
 	holds, err := c.prepare(group)
 	if err != nil {
-		c.fail(group, fmt.Errorf("prepare a group: %w", err))
-		return
+		return c.fail(group, fmt.Errorf("prepare a group: %w", err))
 	}
 	held, err := c.hold(ctx, holds)
 	if err != nil {
-		c.fail(group, err)
-		return
+		return c.fail(group, err)
 	}
 	c.settled(group, c.note(group, held))
 	for _, it := range group {
 		it.ticket.finish()
 	}
+	return nil
 }
 
 // turnAway keeps what may still be held. Items were checked before they queued;
@@ -214,6 +223,9 @@ func (c *committer) hold(ctx context.Context, holds []sealpost.Hold) (held []sea
 			return held, nil
 		}
 		c.logger.Warn("hold a group", "statements", len(holds), "try", try+1, "err", err)
+		if c.isLost(err) {
+			break
+		}
 	}
 	return nil, fmt.Errorf("hold a group: %w", err)
 }
@@ -276,12 +288,13 @@ func (c *committer) revoke(k sealpost.KeyID) {
 
 // fail turns a whole group away: as far as we know nothing of it is held. Whoever
 // repeats the same bytes gets the right answer either way.
-func (c *committer) fail(group []*item, err error) {
+func (c *committer) fail(group []*item, err error) error {
 	c.logger.Error("turn a group away", "statements", len(group), "err", err)
 	for _, it := range group {
 		it.err = err
 		it.turnAway(api.ErrUnavailable.After(retryUnavailable))
 	}
+	return err
 }
 
 // pause waits and says whether ctx still stands.

@@ -83,11 +83,19 @@ func (q *queue) push(items []*item) {
 	signal(q.bell)
 }
 
-// take removes at most n items; the returned slice is the caller's.
-func (q *queue) take(n int) []*item {
+// take removes the oldest items, at most n and no more bytes than that, but at
+// least one where there is one; the returned slice is the caller's.
+func (q *queue) take(n int, bytes int64) []*item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.items) <= n {
+	n = min(n, len(q.items))
+	for i, it := range q.items[:n] {
+		if bytes -= it.size(); bytes < 0 && i > 0 {
+			n = i
+			break
+		}
+	}
+	if len(q.items) == n {
 		out := q.items
 		q.items = nil
 		q.head.Store(0)

@@ -2,10 +2,7 @@ package relay
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,14 +10,7 @@ import (
 	"github.com/sealpost/sealpost/api"
 )
 
-const (
-	apiKeyPrefix = "sp_"
-	apiKeyBytes  = 32  // random ones: 52 characters of base32
-	apiKeysMax   = 256 // of one tenant, in force
-)
-
-// apiKeyText writes secrets in lower case without padding.
-var apiKeyText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+const apiKeysMax = 256 // of one tenant, in force
 
 var scopeNames = []struct {
 	scope sealpost.Scope
@@ -31,17 +21,6 @@ var scopeNames = []struct {
 }
 
 const allScopes = sealpost.ScopeSend | sealpost.ScopeRead | sealpost.ScopeEnrol | sealpost.ScopeManage
-
-// NewAPIKey draws an API key. The secret is the only thing that opens the door;
-// the relay keeps SHA-256 of its text.
-func NewAPIKey(app, name string, scopes sealpost.Scope, now sealpost.UnixMilli, random io.Reader) (k sealpost.APIKey, secret string, err error) {
-	raw := make([]byte, apiKeyBytes)
-	if _, err := io.ReadFull(random, raw); err != nil {
-		return k, "", err
-	}
-	secret = apiKeyPrefix + apiKeyText.EncodeToString(raw)
-	return sealpost.APIKey{Name: name, App: app, Hash: sha256.Sum256([]byte(secret)), Scopes: scopes, Created: now}, secret, nil
-}
 
 // MakeKey makes an API key of the caller's tenant. No key may do more than the
 // one that made it.
@@ -70,7 +49,8 @@ func (r *Relay) MakeKey(ctx context.Context, caller api.Caller, name string, sco
 	if inForce >= apiKeysMax {
 		return api.KeyView{}, api.ErrConflict.With("at most %d API keys", apiKeysMax)
 	}
-	k, secret, err := NewAPIKey(caller.App, name, scopes, r.now(), r.cfg.Rand)
+	secret, hash, err := api.NewSecret(r.cfg.Rand)
+	k := sealpost.APIKey{Name: name, App: caller.App, Hash: hash, Scopes: scopes, Created: r.now()}
 	if err == nil {
 		err = r.cfg.Store.PutAPIKey(ctx, k)
 	}

@@ -1,11 +1,9 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sealpost/sealpost"
@@ -44,7 +42,7 @@ func (r *Relay) closeRound(ctx context.Context) (n int, err error) {
 	}
 	holds := make([]sealpost.Hold, 0, len(due))
 	for _, c := range due {
-		h, err := r.outcome(ctx, c)
+		h, err := r.outcome(c)
 		if err != nil {
 			r.cfg.Logger.Error("decide an outcome", "err", err)
 			continue
@@ -56,21 +54,21 @@ func (r *Relay) closeRound(ctx context.Context) (n int, err error) {
 		return 0, fmt.Errorf("hold %d outcomes: %w", len(holds), err)
 	}
 	for _, h := range held {
-		if h.Err != nil && !errors.Is(h.Err, sealpost.ErrEnded) {
+		switch {
+		case h.Err == nil, errors.Is(h.Err, sealpost.ErrEnded):
+		case errors.Is(h.Err, sealpost.ErrConflict): // overtaken
+			signal(r.closing)
+		default:
 			return 0, fmt.Errorf("hold an outcome: %w", h.Err)
 		}
 	}
 	return len(holds), nil
 }
 
-// outcome signs what was decided and on what.
-func (r *Relay) outcome(ctx context.Context, c sealpost.Closing) (sealpost.Hold, error) {
+// outcome signs what was decided and on what. The store bounds the attempts,
+// claims and receipts of a message, so that an outcome can list them all.
+func (r *Relay) outcome(c sealpost.Closing) (sealpost.Hold, error) {
 	m := c.Message
-	if max(len(c.Attempts), len(c.Claims), len(c.Receipts)) > sealpost.CountedMax {
-		if err := r.countFewer(ctx, &c); err != nil {
-			return sealpost.Hold{}, err
-		}
-	}
 	o := sealpost.Outcome{ID: m.ID, Commitment: m.Commitment, End: c.End, Decided: r.now(),
 		Attempts: c.Attempts, Claims: c.Claims, Receipts: c.Receipts}
 	s, err := sealpost.Sign(o, r.cfg.Statement)
@@ -80,45 +78,4 @@ func (r *Relay) outcome(ctx context.Context, c sealpost.Closing) (sealpost.Hold,
 	h := holdOf(m.App, m.ID, s)
 	h.Outcome = &o
 	return h, nil
-}
-
-// countFewer keeps an outcome within CountedMax where a device or a carrier was
-// too talkative: the receipts that decide first, then whatever came first.
-func (r *Relay) countFewer(ctx context.Context, c *sealpost.Closing) error {
-	records, err := r.cfg.Store.Records(ctx, c.Message.App, c.Message.ID)
-	if err != nil {
-		return fmt.Errorf("count a message's statements: %w", err)
-	}
-	c.Attempts = firstOf(records, sealpost.KindAttempt, c.Attempts)
-	c.Claims = firstOf(records, sealpost.KindCarrierClaim, c.Claims)
-	slices.SortStableFunc(records, func(a, b sealpost.Record) int { return weight(a) - weight(b) })
-	c.Receipts = firstOf(records, sealpost.KindReceipt, c.Receipts)
-	return nil
-}
-
-// weight sorts deciding receipts before others.
-func weight(rec sealpost.Record) int {
-	if rec.Kind == sealpost.KindReceipt {
-		if s, err := sealpost.Parse(rec.Statement); err == nil {
-			if receipt, err := s.Receipt(); err == nil && (receipt.Level.Positive() || receipt.Level.Negative()) {
-				return 0
-			}
-		}
-	}
-	return 1
-}
-
-// firstOf returns at most CountedMax hashes of those counted, ascending.
-func firstOf(records []sealpost.Record, kind sealpost.Kind, counted []sealpost.Hash) []sealpost.Hash {
-	if len(counted) <= sealpost.CountedMax {
-		return counted
-	}
-	out := make([]sealpost.Hash, 0, sealpost.CountedMax)
-	for _, rec := range records {
-		if rec.Kind == kind && slices.Contains(counted, rec.Hash) && len(out) < sealpost.CountedMax {
-			out = append(out, rec.Hash)
-		}
-	}
-	slices.SortFunc(out, func(a, b sealpost.Hash) int { return bytes.Compare(a[:], b[:]) })
-	return out
 }

@@ -93,7 +93,7 @@ func (r *Relay) Run(ctx context.Context) error {
 
 	var starters, finishers sync.WaitGroup
 	finishers.Go(func() { r.verifier.run(hard) })
-	finishers.Go(func() { r.committer.run(hard) })
+	finishers.Go(func() { r.committer.run(hard, stop) })
 	finishers.Go(func() { r.publish(hard) })
 	finishers.Go(func() {
 		if err := r.projector.run(hard); err != nil {
@@ -185,6 +185,9 @@ func (r *Relay) now() sealpost.UnixMilli { return sealpost.FromTime(r.cfg.Now())
 func (r *Relay) answer(doing string, err error) *api.Problem {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return api.ErrUnavailable.After(retryUnavailable)
+	}
+	if r.cfg.Full != nil && errors.Is(err, r.cfg.Full) {
+		return api.ErrBusy.With("a limit is reached").After(retryUnavailable)
 	}
 	p := Problem(err)
 	if p.Is(api.ErrInternal) {

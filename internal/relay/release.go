@@ -56,8 +56,8 @@ type Tried struct {
 // CompleteAttempts signs a statement of each attempt and holds it with its
 // retry. It returns when all are durable. It may be repeated after an error: an
 // attempt is known by its id, and one statement of it exists. An attempt that
-// ended after its message's outcome is supplementary, or not held at all where
-// the store says that the message has ended; neither is an error.
+// the store does not take, because the message has ended or has too many, is
+// not tried again; neither is an error here.
 func (r *Relay) CompleteAttempts(ctx context.Context, tried []Tried) error {
 	holds := make([]sealpost.Hold, len(tried))
 	for i, t := range tried {
@@ -74,7 +74,7 @@ func (r *Relay) CompleteAttempts(ctx context.Context, tried []Tried) error {
 	}
 	for _, h := range held {
 		if h.Err != nil && !errors.Is(h.Err, sealpost.ErrEnded) {
-			return fmt.Errorf("hold an attempt: %w", h.Err)
+			r.cfg.Logger.Error("an attempt is not held", "err", h.Err)
 		}
 	}
 	return nil

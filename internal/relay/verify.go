@@ -50,7 +50,7 @@ func (v *verifier) run(ctx context.Context) {
 			case v.slots <- struct{}{}: // while we wait for a processor, the batch grows
 			}
 			v.linger()
-			batch := v.queue.take(batchMax)
+			batch := v.queue.take(batchMax, groupBytesMax)
 			busy.Go(func() {
 				v.verify(batch)
 				<-v.slots

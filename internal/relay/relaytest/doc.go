@@ -1,0 +1,7 @@
+// Package relaytest has memory neighbours of the relay for tests: a store and a
+// log that fail the test when they are misused, and that fail on demand in the
+// two ways there are, lost and done but not acknowledged.
+//
+// They are held to the contracts in the relay's ports and keep no promise beyond
+// them. They are no store for anything but tests: nothing is durable.
+package relaytest
