@@ -134,7 +134,7 @@ func (w *world) answer(in api.Invited, device *sealpost.PrivateKey, to sealpost.
 		w.t.Fatal(err1, err2)
 	}
 	return api.Answer{ID: in.ID, Key: device.Public().COSE(), Leaf: leaf.Public().COSE(), ByKey: byKey, ByLeaf: byLeaf,
-		Assurance: sealpost.AssuranceSoftware, MAC: commitment,
+		Assurance: sealpost.AssuranceSoftware, MAC: make([]byte, 32),
 		Endpoints:   []api.DeviceEndpoint{{Carrier: sealpost.FCM, Kind: sealpost.EndpointFCMToken, Value: "token"}},
 		KeyPackages: []api.Bytes{[]byte("package 1"), []byte("package 2")}}
 }
