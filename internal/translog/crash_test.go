@@ -224,15 +224,25 @@ func TestBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	state, err := os.ReadFile(filepath.Join(dir, treeStateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := l.add
 	l.add = func(context.Context, *tessera.Entry) tessera.IndexFuture {
 		return func() (tessera.Index, error) {
 			return tessera.Index{}, os.WriteFile(filepath.Join(dir, treeStateFile), []byte("{}"), filePerm)
 		}
 	}
-	for range 2 {
-		if _, err := l.Append(t.Context(), testLeaves(10, 5)); !errors.Is(err, ErrBroken) {
-			t.Fatalf("append: %v, want ErrBroken", err)
-		}
+	if _, err := l.Append(t.Context(), testLeaves(10, 5)); !errors.Is(err, ErrBroken) {
+		t.Fatalf("append: %v, want ErrBroken", err)
+	}
+	l.add = add // what happens to the disk meanwhile is not for us to judge
+	if err := os.WriteFile(filepath.Join(dir, treeStateFile), state, filePerm); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(t.Context(), testLeaves(10, 5)); !errors.Is(err, ErrBroken) {
+		t.Fatalf("append after that: %v, want ErrBroken", err)
 	}
 	mustClose(t, l)
 	if got := l.Checkpoint(); got.Size != cp.Size {
@@ -244,6 +254,12 @@ func TestBroken(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	honest := builtLog(t, 300, 300)
 	half := copyLog(t, builtLog(t, 300))
+	aside := t.TempDir()
+	l := mustOpen(t, testConfig(aside))
+	if _, err := l.Append(t.Context(), testLeaves(1000, 300)); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
 	read := func(dir, name string) []byte {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -258,6 +274,9 @@ func TestOpenRefuses(t *testing.T) {
 		"older tree state": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, treeStateFile), read(half, treeStateFile), filePerm)
 		}, ErrRolledBack},
+		"signed another history": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, checkpointFile), read(aside, checkpointFile), filePerm)
+		}, ErrDamaged},
 		"lost tree state":     {func(dir string) error { return os.Remove(filepath.Join(dir, treeStateFile)) }, ErrRolledBack},
 		"lost checkpoint":     {func(dir string) error { return os.Remove(filepath.Join(dir, checkpointFile)) }, ErrDamaged},
 		"lost edge":           {func(dir string) error { return os.Remove(filepath.Join(dir, "tile/0/002.p/88")) }, ErrDamaged},

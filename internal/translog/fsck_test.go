@@ -62,7 +62,7 @@ func TestEveryFlippedByteIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, at := range places(len(honest), strings.HasPrefix(name, "tile")) {
-			for _, bit := range []byte{1, 0x80} {
+			for _, bit := range []byte{1, 2, 0x80} {
 				spoiled := slices.Clone(honest)
 				spoiled[at] ^= bit
 				if err := os.WriteFile(file, spoiled, filePerm); err != nil {
@@ -160,6 +160,27 @@ func copyLog(t testing.TB, dir string) string {
 		t.Fatal(err)
 	}
 	return to
+}
+
+// Base64 has bits that no signature covers: a note changed there still opens,
+// and is named all the same.
+func TestLooseBase64IsNamed(t *testing.T) {
+	dir := builtLog(t, 10)
+	file := filepath.Join(dir, checkpointFile)
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	last := len(raw) - len("x=\n")
+	raw[last] = alphabet[strings.IndexByte(alphabet, raw[last])+1]
+	if _, err := note.Open(raw, note.VerifierList(testKey.verifier)); err != nil {
+		t.Fatalf("the premise fails: %v", err)
+	}
+	if err := os.WriteFile(file, raw, filePerm); err != nil {
+		t.Fatal(err)
+	}
+	mustAccuse(t, dir, checkpointFile, last)
 }
 
 // A history that is changed in all its files is still not the signed one, and

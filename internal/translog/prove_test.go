@@ -150,6 +150,21 @@ func flip(t testing.TB, file string, at int64) {
 	}
 }
 
+// A copy of a tile that missed an append is dropped, not patched.
+func TestStaleTileIsDropped(t *testing.T) {
+	l := mustOpen(t, testConfig(t.TempDir()))
+	defer mustClose(t, l)
+	mustAppend(t, l, 100)
+	key := tileKey{0, 0}
+	stale := newTile(l.tiles.cached(key).hashes[0][:])
+	mustAppend(t, l, 10)
+	l.tiles.cache.Add(key, stale)
+	cps := growth(t, l, 50)
+	for index := range cps[1].Size {
+		checkInclusion(t, l, index, cps[1])
+	}
+}
+
 // Proofs are made while the tree grows and while tiles leave the cache.
 func TestProveWhileGrowing(t *testing.T) {
 	l := mustOpen(t, testConfig(t.TempDir()))
@@ -190,16 +205,7 @@ func TestRootAtIsWhatEveryCheckpointOfThatSizeNamed(t *testing.T) {
 	if root, err := l.RootAt(0); err != nil || root != l.Checkpoint().Root {
 		t.Fatalf("empty log: %x, %v; its checkpoint names %x", root, err, l.Checkpoint().Root)
 	}
-	var seen []Checkpoint
-	for _, n := range []int{1, 2, 254, 300} {
-		mustAppend(t, l, n)
-		size, _ := l.IntegratedSize(t.Context())
-		cp, err := l.WaitPublished(t.Context(), size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen = append(seen, cp)
-	}
+	seen := growth(t, l, 1, 2, 254, 300)
 	for _, cp := range seen {
 		if root, err := l.RootAt(cp.Size); err != nil || root != cp.Root {
 			t.Errorf("root at %d: %x, %v; want %x", cp.Size, root, err, cp.Root)

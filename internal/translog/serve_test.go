@@ -28,7 +28,7 @@ func ask(t *testing.T, h http.Handler, method, path string) *http.Response {
 	return w.Result()
 }
 
-// R41, R94: the log is public, plain files, and nothing beside them.
+// R41: the log is public, plain files, and nothing beside them.
 func TestHandler(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, testConfig(dir))
