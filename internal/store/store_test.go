@@ -1,0 +1,32 @@
+package store_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost/internal/store"
+	"github.com/sealpost/sealpost/internal/store/storetest"
+)
+
+// open opens a store in place/data under a key file beside it.
+func open(t testing.TB, place string, now func() time.Time) storetest.Store {
+	t.Helper()
+	return openDB(t, place, now)
+}
+
+func openDB(t testing.TB, place string, now func() time.Time) *store.DB {
+	t.Helper()
+	keys, err := store.NewFileKeys(filepath.Join(place, "kek"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(context.Background(), store.Config{Dir: filepath.Join(place, "data"), Keys: keys, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func TestContract(t *testing.T) { storetest.Run(t, open) }

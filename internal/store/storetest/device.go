@@ -1,0 +1,471 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost"
+)
+
+// ReadMessage reads a message back; [World.Message] makes one.
+func (w *World) ReadMessage(id sealpost.MessageID) (sealpost.Message, error) {
+	return w.Store.Message(context.Background(), id)
+}
+
+func arrivals(t *testing.T, w *World) {
+	ctx := context.Background()
+	d, other := w.Enrol(Recipient("r")), w.Enrol(Recipient("other"))
+	m, held, third := w.Message(d.Recipient), w.Message(d.Recipient, func(c *sealpost.Commitment) { c.Release = sealpost.ReleaseHeld }), w.Message(d.Recipient)
+	seqs := w.MustHold(m, held, third)
+	seq := func(i int) uint64 { return seqs[i].Record.Seq }
+	check := func(when string, after, logged uint64, limit int, want ...sealpost.Hold) {
+		t.Helper()
+		got, err := w.Arrivals(ctx, d.ID, after, logged, limit)
+		w.Must(err)
+		if !slices.EqualFunc(got, want, func(g sealpost.Delivery, h sealpost.Hold) bool {
+			return g.Record.ID == h.ID && bytes.Equal(g.Blob, h.Blob) && bytes.Equal(g.Record.Statement, h.Statement) && bytes.Equal(g.Record.Promise, h.Promise)
+		}) {
+			t.Errorf("%s: %d messages, want %d", when, len(got), len(want))
+		}
+	}
+	check("nothing is logged", 0, seq(0), 10, held)
+	check("one is logged", 0, seq(0)+1, 10, m, held)
+	check("all are logged", 0, all, 10, m, held, third)
+	check("a page of two", 0, all, 2, m, held)
+	check("after the first", seq(0), all, 10, held, third)
+	w.MustHold(w.Receipt(m, d, sealpost.HandedOver))
+	check("the first is handed over", 0, all, 10, held, third)
+	if _, err := w.Arrival(ctx, d.ID, m.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("the blob of a message that every device has: %v", err)
+	}
+	if one, err := w.Arrival(ctx, d.ID, third.ID); err != nil || !bytes.Equal(one.Blob, third.Blob) {
+		t.Errorf("one by its id: %v", err)
+	}
+	if _, err := w.Arrival(ctx, other.ID, third.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("another's message: %v", err)
+	}
+	if got, err := w.Arrivals(ctx, other.ID, 0, all, 10); err != nil || len(got) != 0 {
+		t.Errorf("another device gets %d messages, %v", len(got), err)
+	}
+	w.Reopen()
+	check("after opening again", 0, all, 10, held, third)
+	w.Now = third.Commitment.Expires
+	check("they expired", 0, all, 10)
+	if _, err := w.Arrival(ctx, d.ID, third.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("an expired message: %v", err)
+	}
+}
+
+func revocation(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"), w.Token("tok"))
+	m := w.Message(d.Recipient)
+	w.MustHold(m)
+	event := w.RevokeEvent(d)
+	held := w.MustHold(event)
+	got, err := w.Device(ctx, d.ID)
+	w.Must(err)
+	if got.Revoked != held[0].Record.Seq || got.Enrolled == 0 || got.Enrolled >= got.Revoked {
+		t.Errorf("enrolled at %d, revoked at %d", got.Enrolled, got.Revoked)
+	}
+	if again := w.HoldOne(event); !again.Again {
+		t.Errorf("the same revocation again: %v", again.Err)
+	}
+	w.Now++
+	if again := w.HoldOne(w.RevokeEvent(d)); !errors.Is(again.Err, sealpost.ErrConflict) {
+		t.Errorf("another revocation: %v", again.Err)
+	}
+	if work := w.Work(all); len(work) != 0 {
+		t.Error("a revoked device was to be woken")
+	}
+	w.CloseAs(m.ID, sealpost.Undeliverable)
+	w.MustHold(w.Message(d.Recipient))
+	if work := w.Work(all); len(work) != 0 {
+		t.Error("a message after the revocation was routed to the device")
+	}
+	for name, err := range map[string]error{
+		"arrivals":  second(w.Arrivals(ctx, d.ID, 0, all, 10)),
+		"packages":  w.PutPackages(ctx, d.ID, [][]byte{{1}}),
+		"endpoints": w.PutEndpoints(ctx, d.ID, nil),
+	} {
+		if !errors.Is(err, sealpost.ErrNotFound) {
+			t.Errorf("%s of a revoked device: %v", name, err)
+		}
+	}
+	events, err := w.KeyEvents(ctx, w.App, d.Recipient)
+	if err != nil || len(events) != 2 || events[0].Seq >= events[1].Seq {
+		t.Errorf("%d key events, %v; want enrolment and revocation", len(events), err)
+	}
+	if got := w.HoldOne(w.RevokeEvent(Device{PrivateKey: newKey(t)})); !errors.Is(got.Err, sealpost.ErrNotFound) {
+		t.Errorf("revocation of a stranger: %v", got.Err)
+	}
+}
+
+func senderKeys(t *testing.T, w *World) {
+	ctx := context.Background()
+	k := newKey(t)
+	enrol := w.MustHold(w.SenderEvent(k, sealpost.Enrol))
+	if _, err := w.Hold(ctx, []sealpost.Hold{{}}); !errors.Is(err, sealpost.ErrMalformed) {
+		t.Errorf("an empty hold: %v", err)
+	}
+	w.Now++
+	if got := w.HoldOne(w.SenderEvent(k, sealpost.Enrol)); !errors.Is(got.Err, sealpost.ErrConflict) {
+		t.Errorf("enrolled twice: %v", got.Err)
+	}
+	revoke := w.MustHold(w.SenderEvent(k, sealpost.Revoke))
+	keys, err := w.SenderKeys(ctx, w.App)
+	w.Must(err)
+	if len(keys) != 2 || keys[0].Key != w.Sender.Public() || keys[0].Revoked != 0 || keys[1].Key != k.Public() ||
+		keys[1].Enrolled != enrol[0].Record.Seq || keys[1].Revoked != revoke[0].Record.Seq {
+		t.Errorf("sender keys %+v", keys)
+	}
+	events, err := w.SenderKeyEvents(ctx, w.App)
+	if err != nil || len(events) != 3 {
+		t.Errorf("%d events of sender keys, want 3; %v", len(events), err)
+	}
+	if keys, err := w.SenderKeys(ctx, "other"); err != nil || len(keys) != 0 {
+		t.Errorf("%d keys of another tenant, %v", len(keys), err)
+	}
+}
+
+func enrolment(t *testing.T, w *World) {
+	ctx := context.Background()
+	r := Recipient("r")
+	e := w.Invite(r)
+	if err := w.PutEnrolment(ctx, e); !errors.Is(err, sealpost.ErrConflict) {
+		t.Errorf("the same invitation twice: %v", err)
+	}
+	d, a := w.Answer(e, []sealpost.Endpoint{w.Token("tok")}, [][]byte{[]byte("package one"), []byte("package two")})
+	if got := w.HoldOne(w.DeviceEvent(e, a)); !errors.Is(got.Err, sealpost.ErrNotFound) {
+		t.Errorf("a key event before the answer: %v", got.Err)
+	}
+	w.Must(w.AnswerEnrolment(ctx, e.ID, a))
+	w.Must(w.AnswerEnrolment(ctx, e.ID, a)) // a retry of the same answer
+	_, b := w.Answer(e, nil, nil)
+	if err := w.AnswerEnrolment(ctx, e.ID, b); !errors.Is(err, sealpost.ErrConflict) {
+		t.Errorf("another answer: %v", err)
+	}
+	if err := w.AnswerEnrolment(ctx, sealpost.EnrolmentID{1}, a); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("an answer to nothing: %v", err)
+	}
+	list, err := w.Answered(ctx, w.App, 10)
+	w.Must(err)
+	if len(list) != 1 || list[0].Answer == nil || list[0].Answer.Key != a.Key || list[0].Answer.MAC != a.MAC || list[0].Challenge != e.Challenge ||
+		len(list[0].Answer.Endpoints) != 1 || list[0].Answer.Endpoints[0].Reveal() != "tok" || len(list[0].Answer.KeyPackages) != 2 {
+		t.Fatalf("answered: %d", len(list))
+	}
+	if byKey, err := w.EnrolmentByKey(ctx, d.ID); err != nil || byKey.ID != e.ID {
+		t.Errorf("by key: %v", err)
+	}
+	if other, err := w.Answered(ctx, "other", 10); err != nil || len(other) != 0 {
+		t.Errorf("answered of another tenant: %d, %v", len(other), err)
+	}
+	spoilt := a
+	stranger, _ := w.Answer(e, nil, nil)
+	spoilt.Key, spoilt.Device = stranger.Public(), w.pair(stranger)
+	if got := w.HoldOne(w.DeviceEvent(e, spoilt)); !errors.Is(got.Err, sealpost.ErrNotFound) {
+		t.Errorf("a key event over another key than the answer's: %v", got.Err)
+	}
+	event := w.DeviceEvent(e, a)
+	held := w.MustHold(event)
+	if again := w.HoldOne(event); !again.Again {
+		t.Errorf("the same key event again: %v", again.Err)
+	}
+	if _, err := w.Enrolment(ctx, e.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("the invitation is still there: %v", err)
+	}
+	devices, err := w.Devices(ctx, w.App, r)
+	w.Must(err)
+	if len(devices) != 1 || devices[0] != (sealpost.Device{App: w.App, Recipient: r, Key: d.Public(), Leaf: d.Leaf.Public(), Assurance: sealpost.AssuranceSoftware, Enrolled: held[0].Record.Seq}) {
+		t.Errorf("devices %+v", devices)
+	}
+	for left := 1; left >= 0; left-- {
+		if _, n, err := w.ClaimPackage(ctx, w.App, d.ID); err != nil || n != left {
+			t.Errorf("the answer's KeyPackages: %d left, %v", n, err)
+		}
+	}
+	w.MustHold(w.Message(r))
+	if work := w.Work(all); len(work) != 1 || work[0].Endpoint.Reveal() != "tok" {
+		t.Errorf("the answer's endpoint: %d tries", len(work))
+	}
+	late := w.Invite(r)
+	w.Now = late.Expires + 1
+	w.Must(w.Sweep(ctx, w.Now))
+	if _, err := w.Enrolment(ctx, late.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("an unanswered invitation after its time: %v", err)
+	}
+}
+
+// pair binds a device's two keys.
+func (w *World) pair(d Device) sealpost.DeviceKey {
+	pair := sealpost.KeyPair(w.App, d.Recipient, d.Public(), d.Leaf.Public())
+	byKey, err := d.Sign(pair)
+	w.Must(err)
+	byLeaf, err := d.Leaf.Sign(pair)
+	w.Must(err)
+	return sealpost.DeviceKey{Recipient: d.Recipient, Leaf: d.Leaf.Public(), ByKey: byKey, ByLeaf: byLeaf, Assurance: sealpost.AssuranceSoftware}
+}
+
+func packages(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"))
+	if _, _, err := w.ClaimPackage(ctx, w.App, d.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("an empty pool: %v", err)
+	}
+	const n = 20
+	var pool [][]byte
+	for i := range n {
+		pool = append(pool, fmt.Appendf(nil, "package %d", i))
+	}
+	w.Must(w.PutPackages(ctx, d.ID, pool))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	got := map[string]int{}
+	for range n + 5 {
+		wg.Go(func() {
+			p, _, err := w.ClaimPackage(ctx, w.App, d.ID)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				got[string(p)]++
+			} else if !errors.Is(err, sealpost.ErrNotFound) {
+				t.Errorf("claim: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(got) != n {
+		t.Errorf("%d packages came out, want each of %d once", len(got), n)
+	}
+	big := make([][]byte, 0, 1000)
+	for range cap(big) {
+		big = append(big, []byte("x"))
+	}
+	if err := w.PutPackages(ctx, d.ID, big); err == nil {
+		t.Error("a pool of a thousand was taken")
+	}
+	if err := w.PutPackages(ctx, d.ID, [][]byte{make([]byte, 1<<20)}); err == nil {
+		t.Error("a KeyPackage of a megabyte was taken")
+	}
+}
+
+func endpoints(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"))
+	waiting := w.Message(d.Recipient)
+	w.MustHold(waiting)
+	if work := w.Work(all); len(work) != 0 {
+		t.Error("tried without an endpoint")
+	}
+	w.Must(w.PutEndpoints(ctx, d.ID, []sealpost.Endpoint{w.Token("first")}))
+	if work := w.Work(all); len(work) != 1 || work[0].Endpoint.Reveal() != "first" {
+		t.Fatalf("the waiting message: %d tries", len(work))
+	}
+	other := w.Message(d.Recipient, func(c *sealpost.Commitment) { c.Carriers = []sealpost.Carrier{sealpost.SMS} })
+	w.MustHold(other)
+	if work := w.Work(all); len(work) != 0 {
+		t.Error("tried over a carrier that the sender does not allow")
+	}
+	// The claimed endpoint was replaced before the carrier said it was gone: the
+	// new one stays.
+	w.Must(w.PutEndpoints(ctx, d.ID, []sealpost.Endpoint{w.Token("second")}))
+	w.MustHold(w.Attempt(waiting, d, 1, sealpost.EndpointGone, w.Now))
+	work := w.Work(all)
+	if len(work) != 1 || work[0].Endpoint.Reveal() != "second" || work[0].Number != 2 {
+		t.Fatalf("after the old token is gone: %d tries", len(work))
+	}
+	w.MustHold(w.Attempt(waiting, d, 2, sealpost.EndpointGone, w.Now))
+	if work := w.Work(all); len(work) != 0 {
+		t.Error("tried without an endpoint left")
+	}
+	w.CloseAs(waiting.ID, sealpost.Undeliverable)
+}
+
+func nonces(t *testing.T, w *World) {
+	ctx := context.Background()
+	key, nonce := sealpost.KeyID{1}, [16]byte{2}
+	until := w.Now.Add(time.Minute)
+	fresh := func(when string, key sealpost.KeyID, nonce [16]byte, want bool) {
+		t.Helper()
+		got, err := w.Nonce(ctx, key, nonce, until)
+		w.Must(err)
+		if got != want {
+			t.Errorf("%s: fresh is %v", when, got)
+		}
+	}
+	fresh("first", key, nonce, true)
+	fresh("again", key, nonce, false)
+	fresh("another nonce", key, [16]byte{3}, true)
+	fresh("another key", sealpost.KeyID{2}, nonce, true)
+	w.Reopen()
+	fresh("after opening again", key, nonce, false) // R44
+	w.Must(w.Sweep(ctx, until))
+	fresh("in the last moment", key, nonce, false)
+	w.Must(w.Sweep(ctx, until+1))
+	fresh("after its window", key, nonce, true)
+
+	const callers = 32
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	wins := 0
+	for range callers {
+		wg.Go(func() {
+			ok, err := w.Nonce(ctx, key, [16]byte{9}, until)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				wins++
+			}
+		})
+	}
+	wg.Wait()
+	if wins != 1 {
+		t.Errorf("one nonce was fresh %d times", wins)
+	}
+}
+
+func apiKeys(t *testing.T, w *World) {
+	ctx := context.Background()
+	k := sealpost.APIKey{Name: "ci", App: w.App, Hash: sha256.Sum256([]byte("secret")), Scopes: sealpost.ScopeSend | sealpost.ScopeRead, Created: w.Now}
+	w.Must(w.PutAPIKey(ctx, k))
+	if got, err := w.APIKey(ctx, k.Hash); err != nil || got != k {
+		t.Errorf("%+v, %v", got, err)
+	}
+	twin := k
+	twin.Hash[0] ^= 1
+	if err := w.PutAPIKey(ctx, twin); !errors.Is(err, sealpost.ErrConflict) {
+		t.Errorf("the same name: %v", err)
+	}
+	twin.App = "other"
+	w.Must(w.PutAPIKey(ctx, twin))
+	twin.Name = "ci2"
+	if err := w.PutAPIKey(ctx, twin); !errors.Is(err, sealpost.ErrConflict) {
+		t.Errorf("the same secret: %v", err)
+	}
+	if err := w.RevokeAPIKey(ctx, w.App, "nothing", w.Now); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("revoke nothing: %v", err)
+	}
+	w.Must(w.RevokeAPIKey(ctx, w.App, "ci", w.Now))
+	w.Must(w.RevokeAPIKey(ctx, w.App, "ci", w.Now+5))
+	list, err := w.APIKeys(ctx, w.App)
+	if err != nil || len(list) != 1 || list[0].Revoked != w.Now {
+		t.Errorf("%+v, %v; want one, revoked at the first time", list, err)
+	}
+	if other, err := w.APIKeys(ctx, "other"); err != nil || len(other) != 1 || other[0].Revoked != 0 {
+		t.Errorf("another tenant's: %+v, %v", other, err)
+	}
+}
+
+func blobs(t *testing.T, w *World) {
+	ctx := context.Background()
+	r := Recipient("r")
+	a, b := w.Enrol(r, w.Token("a")), w.Enrol(r, w.Token("b"))
+	m := w.Message(r)
+	w.MustHold(m)
+	there := func(when string, d Device, want bool) {
+		t.Helper()
+		w.Must(w.Sweep(ctx, w.Now))
+		got, err := w.Arrival(ctx, d.ID, m.ID)
+		if want && (err != nil || !bytes.Equal(got.Blob, m.Blob)) || !want && !errors.Is(err, sealpost.ErrNotFound) {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	there("nobody has it", a, true)
+	w.MustHold(w.Receipt(m, a, sealpost.HandedOver))
+	there("one of two has it", b, true)
+	w.MustHold(w.Receipt(m, a, sealpost.Decrypted))
+	w.CloseAs(m.ID, sealpost.Delivered)
+	there("one of two opened it", b, true)
+	w.MustHold(w.Receipt(m, b, sealpost.HandedOver))
+	there("both have it", b, false)
+	// R8: what the relay proves does not need the blob.
+	if got, err := w.Records(ctx, w.App, m.ID); err != nil || len(got) != 5 {
+		t.Errorf("%d records without the blob, %v", len(got), err)
+	}
+	m = w.Message(r)
+	w.MustHold(m, w.Receipt(m, a, sealpost.Decrypted))
+	w.CloseAs(m.ID, sealpost.Delivered)
+	there("the other may still want it", b, true)
+	w.Now = m.Commitment.Expires
+	there("it expired", b, false)
+}
+
+func pages(t *testing.T, w *World) {
+	ctx := context.Background()
+	mine, theirs := w.App, "other"
+	var want []sealpost.MessageID
+	for range 30 { // two tenants, over several of whatever the store groups rows by
+		group := make([]sealpost.Hold, 100)
+		for i := range group {
+			w.App = theirs
+			if i == 41 {
+				w.App = mine
+			}
+			group[i] = w.Message(Recipient("nobody"))
+		}
+		w.MustHold(group...)
+		want = append(want, group[41].ID)
+	}
+	var got []sealpost.MessageID
+	for after, n := uint64(0), 0; n < 10; n++ {
+		page, err := w.Messages(ctx, mine, after, 7)
+		w.Must(err)
+		for _, m := range page {
+			got, after = append(got, m.ID), m.Seq
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("pages of 7 gave %d messages, want %d in order", len(got), len(want))
+	}
+	if none, err := w.Messages(ctx, "nobody", 0, 10); err != nil || len(none) != 0 {
+		t.Errorf("an unknown tenant: %d, %v", len(none), err)
+	}
+}
+
+func reopen(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"), w.Token("tok"))
+	m, open := w.Message(d.Recipient), w.Message(d.Recipient)
+	w.MustHold(m, w.Receipt(m, d, sealpost.Decrypted), open)
+	w.CloseAs(m.ID, sealpost.Delivered)
+	before, err := w.Records(ctx, w.App, m.ID)
+	w.Must(err)
+	size, _ := w.Size(ctx)
+	w.Reopen()
+	after, err := w.Records(ctx, w.App, m.ID)
+	w.Must(err)
+	if !slices.EqualFunc(before, after, sameRecord) {
+		t.Error("records changed")
+	}
+	if work := w.Work(all); len(work) != 1 || work[0].Message.ID != open.ID {
+		t.Errorf("%d tries after opening again", len(work))
+	}
+	if held := w.MustHold(w.Message(d.Recipient)); held[0].Record.Seq != size {
+		t.Errorf("the next seq is %d, want %d", held[0].Record.Seq, size)
+	}
+	if got := w.HoldOne(m); !got.Again {
+		t.Errorf("a message from before: %v", got.Err)
+	}
+	var nonce [16]byte
+	_, err = rand.Read(nonce[:])
+	w.Must(err)
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := w.Hold(cancelled, []sealpost.Hold{w.Message(d.Recipient)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("hold after the context ended: %v", err)
+	}
+	if _, err := w.Nonce(cancelled, d.ID, nonce, w.Now); !errors.Is(err, context.Canceled) {
+		t.Errorf("nonce after the context ended: %v", err)
+	}
+}
