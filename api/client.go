@@ -203,10 +203,11 @@ func retryVerdicts(verdicts []Verdict, h http.Header) {
 }
 
 // inBatches sends a list in parts of at most BatchMax items and batchBytes
-// bytes. It returns a verdict for each item that was answered, in order; with
-// an error, nothing is known of the items after those, and the same bytes may
-// be sent again.
-func inBatches(sizes []int, send func(from, to int) ([]Verdict, error)) ([]Verdict, error) {
+// bytes and returns a verdict for each item, in order. A problem of a whole
+// part is that of each of its items. Where there was no answer it is
+// [ErrUnavailable]: nothing is known of the item, and the same bytes may be
+// sent again.
+func inBatches(sizes []int, send func(from, to int) ([]Verdict, error)) []Verdict {
 	verdicts := make([]Verdict, 0, len(sizes))
 	for from := 0; from < len(sizes); {
 		to, bytes := from, 0
@@ -215,33 +216,28 @@ func inBatches(sizes []int, send func(from, to int) ([]Verdict, error)) ([]Verdi
 			to++
 		}
 		part, err := send(from, to)
-		if p, ok := errors.AsType[*Problem](err); ok && !p.isOfRequest() {
-			part, err = everyone(to-from, p), nil
-		}
 		if err == nil && !answers(part, to-from) {
 			err = errors.New("the answer has not one verdict for each item")
 		}
 		if err != nil {
-			return verdicts, err
+			part = everyone(to-from, problemOfCall(err))
 		}
 		verdicts = append(verdicts, part...)
 		from = to
 	}
-	return verdicts, nil
+	return verdicts
 }
 
 // batchBytes leaves room in BatchBodyMax for the heads of CBOR.
 const batchBytes = BatchBodyMax - BatchMax*8 - 64
 
-// isOfRequest says that a problem is about who asks and how, and says nothing
-// of the items in the body.
-func (p *Problem) isOfRequest() bool {
-	for _, q := range []*Problem{ErrUnauthenticated, ErrReplayed, ErrForbidden, ErrNotFound, ErrMethod, ErrMediaType} {
-		if p.Is(q) {
-			return true
-		}
+// problemOfCall puts a call that got no answer into the one form that a
+// verdict has.
+func problemOfCall(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
 	}
-	return false
+	return ErrUnavailable.With("no answer: %v", err)
 }
 
 // answers says whether each of n items has exactly one half of a verdict.

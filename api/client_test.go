@@ -65,8 +65,8 @@ func TestRoundTrips(t *testing.T) {
 		call func() (any, error)
 		want result
 	}{
-		"Submit one":   {func() (any, error) { return w.sender.Submit(ctx, []sealpost.Sealed{one}) }, result{"Submit", []any{[]sealpost.Sealed{one}}, []Verdict{verdictFor(one)}}},
-		"Submit two":   {func() (any, error) { return w.sender.Submit(ctx, []sealpost.Sealed{one, two}) }, result{"Submit", []any{[]sealpost.Sealed{one, two}}, []Verdict{verdictFor(one), verdictFor(two)}}},
+		"Submit one":   {func() (any, error) { return w.sender.Submit(ctx, []sealpost.Sealed{one}), nil }, result{"Submit", []any{[]sealpost.Sealed{one}}, []Verdict{verdictFor(one)}}},
+		"Submit two":   {func() (any, error) { return w.sender.Submit(ctx, []sealpost.Sealed{one, two}), nil }, result{"Submit", []any{[]sealpost.Sealed{one, two}}, []Verdict{verdictFor(one), verdictFor(two)}}},
 		"Message":      {func() (any, error) { return w.sender.Message(ctx, someID) }, result{"Message", []any{someID}, someView}},
 		"Evidence":     {func() (any, error) { return w.sender.Evidence(ctx, someID) }, result{"Evidence", []any{someID}, []Exhibit{someExhibit}}},
 		"Invite":       {func() (any, error) { return w.sender.Invite(ctx, someInvitation) }, result{"Invite", []any{someInvitation}, someInvited}},
@@ -89,7 +89,7 @@ func TestRoundTrips(t *testing.T) {
 		"Inbox":     {func() (any, error) { return w.device.Inbox(ctx, 41, 5, 60_000) }, result{"Inbox", []any{uint64(41), 5, 25_000}, []Arrival{someArrival}}},
 		"Arrival":   {func() (any, error) { return w.device.Arrival(ctx, someID) }, result{"Arrival", []any{someID}, someArrival}},
 		"Stock":     {func() (any, error) { return nil, w.device.Stock(ctx, [][]byte{{1}, {2}}, someEndpoints) }, result{"Stock", []any{2, someEndpoints}, nil}},
-		"PostReceipts": {func() (any, error) { return w.device.PostReceipts(ctx, [][]byte{{1}, {2}}) },
+		"PostReceipts": {func() (any, error) { return w.device.PostReceipts(ctx, [][]byte{{1}, {2}}), nil },
 			result{"PostReceipts", []any{2}, []Verdict{{Accepted: &someAccepted}, {Problem: ErrBusy.After(3 * time.Second)}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,27 +133,30 @@ func TestProblemsComeBack(t *testing.T) {
 	if !ok || !errors.Is(err, ErrStale) || errors.Is(err, ErrBusy) || p.Retry != 7*time.Second || p.Detail != "created is 400 s old" || p.Pointer != "/x" || p.Status != 422 {
 		t.Errorf("%+v", err)
 	}
-	verdicts, err := w.sender.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t)})
-	if err != nil || len(verdicts) != 1 || !verdicts[0].Problem.Is(ErrStale) {
-		t.Errorf("submit: %+v %v", verdicts, err)
+	verdicts := w.sender.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t)})
+	if len(verdicts) != 1 || !verdicts[0].Problem.Is(ErrStale) {
+		t.Errorf("submit: %+v", verdicts)
 	}
 	w.fail = ErrUnavailable.After(2 * time.Second)
-	verdicts, err = w.sender.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t), sealedMessage(t)})
-	if err != nil || len(verdicts) != 2 || verdicts[1].Problem.Retry != 2*time.Second {
-		t.Errorf("batch: %+v %v", verdicts, err)
+	verdicts = w.sender.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t), sealedMessage(t)})
+	if len(verdicts) != 2 || verdicts[1].Problem.Retry != 2*time.Second {
+		t.Errorf("batch: %+v", verdicts)
 	}
 }
 
-// A problem with the request is no verdict on a message.
-func TestRefusedRequestIsNoVerdict(t *testing.T) {
+// A problem of the whole request is the verdict on each of its items.
+func TestRefusedRequestIsEveryVerdict(t *testing.T) {
 	w := newRoad(t)
 	clear(w.keys)
-	if verdicts, err := w.sender.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t)}); !errors.Is(err, ErrUnauthenticated) || len(verdicts) != 0 {
-		t.Errorf("%v %v", verdicts, err)
-	}
 	clear(w.devices)
-	if verdicts, err := w.device.PostReceipts(t.Context(), [][]byte{{1}}); !errors.Is(err, ErrUnauthenticated) || len(verdicts) != 0 {
-		t.Errorf("%v %v", verdicts, err)
+	for n := 1; n <= 2; n++ {
+		batch := []sealpost.Sealed{sealedMessage(t), sealedMessage(t)}[:n]
+		receipts := [][]byte{{1}, {2}}[:n]
+		for _, verdicts := range [][]Verdict{w.sender.Submit(t.Context(), batch), w.device.PostReceipts(t.Context(), receipts)} {
+			if len(verdicts) != n || !verdicts[n-1].Problem.Is(ErrUnauthenticated) {
+				t.Errorf("%d items: %+v", n, verdicts)
+			}
+		}
 	}
 	if _, err := w.device.Enrolment(t.Context()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("waiting for enrolment: %v", err)
@@ -169,35 +172,38 @@ func TestManyItemsGoInParts(t *testing.T) {
 		batch = append(batch, first)
 	}
 	batch = append(batch, sealedMessage(t))
-	verdicts, err := w.sender.Submit(t.Context(), batch)
-	if err != nil || len(verdicts) != len(batch) || w.calls() != 2 {
-		t.Fatalf("%d verdicts after %d calls: %v", len(verdicts), w.calls(), err)
+	verdicts := w.sender.Submit(t.Context(), batch)
+	if len(verdicts) != len(batch) || w.calls() != 2 {
+		t.Fatalf("%d verdicts after %d calls", len(verdicts), w.calls())
 	}
 	if verdicts[len(batch)-1].Accepted.ID != batch[len(batch)-1].ID() {
 		t.Error("out of order")
 	}
 }
 
-func TestInBatchesBoundsBytesAndKeepsAnswers(t *testing.T) {
+func TestInBatchesBoundsBytesAndAnswersAll(t *testing.T) {
 	sizes := []int{batchBytes, 1, 1, batchBytes + 5, 1}
 	var parts []string
 	send := func(from, to int) ([]Verdict, error) {
 		parts = append(parts, fmt.Sprint(from, "-", to))
-		if from == 4 {
+		if from == 3 {
 			return nil, io.ErrUnexpectedEOF
 		}
 		return everyone(to-from, ErrBusy), nil
 	}
-	verdicts, err := inBatches(sizes, send)
+	verdicts := inBatches(sizes, send)
 	if got := strings.Join(parts, " "); got != "0-1 1-3 3-4 4-5" {
 		t.Errorf("parts %s", got)
 	}
-	if !errors.Is(err, io.ErrUnexpectedEOF) || len(verdicts) != 4 {
-		t.Errorf("%d verdicts, %v", len(verdicts), err)
+	for i, v := range verdicts {
+		if want := map[bool]*Problem{false: ErrBusy, true: ErrUnavailable}[i == 3]; !v.Problem.Is(want) {
+			t.Errorf("item %d: %v, want %s", i, v.Problem, want.Type)
+		}
 	}
 	for name, answer := range map[string][]Verdict{"too few": {}, "empty": {{}}} {
-		if _, err := inBatches([]int{1}, func(int, int) ([]Verdict, error) { return answer, nil }); err == nil {
-			t.Errorf("%s: taken", name)
+		verdicts := inBatches([]int{1}, func(int, int) ([]Verdict, error) { return answer, nil })
+		if len(verdicts) != 1 || verdicts[0].Problem == nil || !verdicts[0].Problem.Is(ErrUnavailable) {
+			t.Errorf("%s: %+v", name, verdicts)
 		}
 	}
 }
@@ -250,8 +256,9 @@ func TestAnswersThatAreNotOurs(t *testing.T) {
 			if _, isProblem := errors.AsType[*Problem](err); err == nil || isProblem {
 				t.Errorf("%v", err)
 			}
-			if verdicts, err := c.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t)}); err == nil || len(verdicts) != 0 {
-				t.Errorf("submit: %v %v", verdicts, err)
+			verdicts := c.Submit(t.Context(), []sealpost.Sealed{sealedMessage(t)})
+			if len(verdicts) != 1 || verdicts[0].Problem == nil || !verdicts[0].Problem.Is(ErrUnavailable) {
+				t.Errorf("submit: %+v", verdicts)
 			}
 		})
 	}

@@ -61,10 +61,10 @@ func (c *DeviceClient) Arrival(ctx context.Context, id sealpost.MessageID) (a Ar
 	return a, c.call(ctx, http.MethodGet, "/v1/device/messages/"+id.String(), nil, &a)
 }
 
-// PostReceipts posts signed receipts and returns a verdict for each in order.
-// With an error there are fewer: of the receipts after them nothing is known,
-// and the same bytes may be posted again.
-func (c *DeviceClient) PostReceipts(ctx context.Context, receipts [][]byte) ([]Verdict, error) {
+// PostReceipts posts signed receipts, in batches where they are many, and
+// returns a verdict for each in order: [ErrUnavailable] where there was no
+// answer and nothing is known. The same bytes may be posted again.
+func (c *DeviceClient) PostReceipts(ctx context.Context, receipts [][]byte) []Verdict {
 	sizes := make([]int, len(receipts))
 	for i, r := range receipts {
 		sizes[i] = len(r)

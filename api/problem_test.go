@@ -29,7 +29,7 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 		if want := fmt.Sprintf("%s (%d)", strings.TrimPrefix(p.Type, ProblemBase), p.Status); heading != want {
 			t.Errorf("entry %d is %q, want %q", i, heading, want)
 		}
-		meaning, mend, ok := strings.Cut(text, "Mend: ")
+		meaning, mend, ok := strings.Cut(text, "Mend:")
 		if !ok || len(meaning) < 40 || len(mend) < 10 {
 			t.Errorf("%s does not say what it means and how to mend it", heading)
 		}

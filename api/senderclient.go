@@ -34,9 +34,9 @@ func NewSenderClient(baseURL, secret string, httpClient *http.Client) (*SenderCl
 }
 
 // Submit posts messages, in batches where they are many, and returns a verdict
-// for each in order. With an error there are fewer: of the messages after them
-// nothing is known, and the same bytes may be posted again.
-func (c *SenderClient) Submit(ctx context.Context, batch []sealpost.Sealed) ([]Verdict, error) {
+// for each in order: [ErrUnavailable] where there was no answer and nothing is
+// known. The same bytes may be posted again.
+func (c *SenderClient) Submit(ctx context.Context, batch []sealpost.Sealed) []Verdict {
 	bodies, sizes := make([][]byte, len(batch)), make([]int, len(batch))
 	for i, s := range batch {
 		bodies[i] = s.Bytes()
