@@ -232,9 +232,11 @@ type Keys interface {
 }
 
 // Gate answers who is asking. Look-ups are cached for at most a few seconds; a
-// revoked key stops working within that time.
+// revoked key stops working within that time. What is unknown or revoked is an
+// error that matches [sealpost.ErrNotFound] or a problem below 500, all of which
+// the caller sees as one and the same; any other error is a fault of ours.
 type Gate interface {
-	// APIKey finds the caller of an API key by SHA-256 of its secret.
+	// APIKey finds the caller of an API key by [HashSecret] of its secret.
 	APIKey(ctx context.Context, hash sealpost.Hash) (Caller, error)
 	// Device finds an enrolled device's key and tenant.
 	Device(ctx context.Context, key sealpost.KeyID) (sealpost.Device, error)

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -73,9 +72,6 @@ func readBody(r *http.Request, limit int64, inFlight *atomic.Int64) (body, *Prob
 func bodyFault(n, limit int64, err error) *Problem {
 	if n > limit {
 		return ErrTooLarge.With("the body may have %d bytes", limit)
-	}
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return ErrTooLarge
 	}
 	if err != nil {
 		return ErrMalformed.With("the body ended early")

@@ -19,6 +19,9 @@ import (
 // speaks CBOR, follows no redirect, sends no secret in clear beyond loopback,
 // and reads at most AnswerMax bytes of an answer.
 //
+// A call takes as long as its context and the http.Client allow; the latter's
+// Timeout must exceed [InboxWaitMax] where a device waits.
+//
 // Its methods return a relay's problem as a [*Problem], which errors.Is
 // matches against the list of this package and which carries Retry-After in
 // Retry. Any other error says that there was no answer, or none of ours: then

@@ -136,6 +136,10 @@ func readInbox(s *server, r *request, _ none) (Arrivals, error) {
 	if p != nil {
 		return Arrivals{}, p
 	}
+	if s.waiting.Add(1) > InboxWaiters {
+		wait = 0
+	}
+	defer s.waiting.Add(-1)
 	r.allow(time.Duration(wait)*time.Millisecond + slack)
 	arrivals, err := s.DeviceRoad.Inbox(r.Context(), r.caller.Device, uint64(after), limit, wait)
 	return Arrivals{notNil(arrivals)}, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"strings"
@@ -36,6 +37,7 @@ type server struct {
 	mux      *http.ServeMux
 	openapi  []byte
 	inFlight atomic.Int64 // bytes of request bodies
+	waiting  atomic.Int64 // devices in their inbox
 }
 
 // NewServer is the server end. It panics where a room is missing: that is a
@@ -191,7 +193,11 @@ func checkQuery(rt *route, r *http.Request) *Problem {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
-	for name, values := range r.URL.Query() {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return ErrMalformed.With("the query cannot be read")
+	}
+	for name, values := range query {
 		if !rt.takes(name) || len(values) != 1 {
 			return ErrMalformed.With("a query parameter is not known or stands twice")
 		}

@@ -303,7 +303,7 @@ func TestQueries(t *testing.T) {
 	}{
 		{"", true, PageDefault}, {"?limit=1", true, 1}, {"?limit=200&cursor=abc", true, 200},
 		{"?limit=0", false, 0}, {"?limit=201", false, 0}, {"?limit=-1", false, 0}, {"?limit=x", false, 0},
-		{"?limit=1&limit=2", false, 0}, {"?after=1", false, 0}, {"?limit=", false, 0},
+		{"?limit=1;cursor=a", false, 0}, {"?limit=%zz", false, 0}, {"?limit=1&limit=2", false, 0}, {"?after=1", false, 0}, {"?limit=", false, 0},
 	} {
 		w := newWorld(t)
 		rec := w.do(w.request("GET", "/v1/messages"+c.query, "", nil))
@@ -317,6 +317,21 @@ func TestQueries(t *testing.T) {
 	w := newWorld(t)
 	if rec := w.do(w.signed("GET", "/v1/device/messages?wait_ms=25001", "", nil)); rec.Code != 400 {
 		t.Errorf("a wait beyond the limit: %d", rec.Code)
+	}
+}
+
+// One device more than may wait is answered at once.
+func TestInboxWaiters(t *testing.T) {
+	w := newWorld(t)
+	s := w.handler.(*server)
+	for waiting, want := range map[int64]int{InboxWaiters - 1: 9, InboxWaiters: 0} {
+		s.waiting.Store(waiting)
+		if rec := w.do(w.signed("GET", "/v1/device/messages?wait_ms=9", "", nil)); rec.Code != 200 {
+			t.Fatalf("%d %s", rec.Code, rec.Body)
+		}
+		if _, _, args := w.last(); args[2] != want || s.waiting.Load() != waiting {
+			t.Errorf("%d wait: asked to wait %v ms, then %d wait", waiting, args[2], s.waiting.Load())
+		}
 	}
 }
 

@@ -110,6 +110,7 @@ func TestSubmissionMembers(t *testing.T) {
 		{"transaction id", "transaction_id", "t1", ErrUnsignedMetadata, "/transaction_id"},
 		{"correlation id", "correlation_id", "c1", ErrUnsignedMetadata, "/correlation_id"},
 		{"metadata", "metadata", map[string]any{"timestamp": 1}, ErrUnsignedMetadata, "/metadata"},
+		{"carrier", "carrier", "rcs", ErrUnsignedMetadata, "/carrier"}, // R57: one POST; the channel is an attempt's
 		{"a name with a slash", "a/b~c", 1, ErrUnsignedMetadata, "/a~1b~0c"},
 		{"another case", "Signed_digest", Bytes{1}, ErrUnsignedMetadata, "/Signed_digest"},
 		{"no digest", "signed_digest", nil, ErrMalformed, "/signed_digest"},

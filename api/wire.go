@@ -24,6 +24,7 @@ const (
 	AnswerMax      = 32 << 20  // one answer, as a client accepts it
 	BodiesInFlight = 256 << 20 // all request bodies being read or handled at once
 	InboxWaitMax   = 25 * time.Second
+	InboxWaiters   = 20_000 // devices waiting at once; one more is answered without waiting
 )
 
 // A Submission is a message in JSON: the signed commitment and the blob that
