@@ -53,30 +53,31 @@ func (d *Device) sign(tx Tx, commitment sealpost.Hash, c sealpost.Commitment, r 
 	case level == sealpost.Gap:
 		receipt.Reason = sealpost.ReasonMissing
 	}
-	_, err = d.enqueue(tx, name, receipt)
-	return err
-}
-
-func (d *Device) enqueue(tx Tx, name string, receipt sealpost.Receipt) ([]byte, error) {
 	signed, err := sealpost.Sign(receipt, d.cfg.Key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	record := receiptRecord{Level: receipt.Level, Commitment: receipt.Commitment, Exhibit: exhibitRecord{Statement: signed.Bytes()}}
-	return signed.Bytes(), errors.Join(save(tx, "receipt"+name, record), tx.Put("unposted"+name, []byte{1}))
+	return enqueue(tx, name, signed, level, commitment)
+}
+
+// enqueue keeps a signed receipt and puts it into the outbox.
+func enqueue(tx Tx, name string, signed sealpost.Signed, level sealpost.Level, commitment sealpost.Hash) error {
+	record := receiptRecord{Level: level, Commitment: commitment, Exhibit: exhibitRecord{Statement: signed.Bytes()}}
+	return errors.Join(save(tx, "receipt"+name, record), tx.Put("unposted"+name, []byte{1}))
 }
 
 // stray keeps a message that does not even reach the MLS state, because its
 // commitment is forged or its blob is another: the bytes, with a signed
-// mismatch that is posted too. How many are kept is bounded, and so how many
-// are signed.
-func (d *Device) stray(signed sealpost.Signed, c sealpost.Commitment, blob []byte, reason sealpost.Reason) error {
-	hash := signed.Hash()
-	refusal := &Refusal{ID: c.ID, Level: sealpost.Mismatch, Reason: reason}
+// mismatch. Where the relay itself gave them, the mismatch is posted too; what
+// a push brought says nothing of the relay. How many are kept is bounded, and
+// so how many are signed.
+func (d *Device) stray(signed sealpost.Signed, c sealpost.Commitment, blob []byte, reason sealpost.Reason, from int) error {
+	hash, sum := signed.Hash(), blobHash(blob)
+	refusal := &Refusal{ID: c.ID, Level: sealpost.Mismatch, Reason: reason, stray: true}
 	err := d.cfg.Store.Update(func(tx Tx) error {
-		name := receiptName(c.ID, sealpost.Mismatch, hash)
+		mark := at("stray", hash[:], sum[:], []byte{byte(from)})
 		n, err := count(tx, "fault/")
-		if err != nil || n >= FaultsMax || tx.Get("receipt"+name) != nil {
+		if err != nil || n >= FaultsMax || tx.Get(mark) != nil {
 			refusal.Again = true
 			return err
 		}
@@ -84,12 +85,18 @@ func (d *Device) stray(signed sealpost.Signed, c sealpost.Commitment, blob []byt
 		if err != nil {
 			return err
 		}
-		receipt, err := d.enqueue(tx, name, sealpost.Receipt{ID: c.ID, Commitment: hash, Blob: blobHash(blob), Level: sealpost.Mismatch,
-			Key: d.id, DeviceTime: d.now(), Checkpoint: newest.Note, Reason: reason})
+		receipt, err := sealpost.Sign(sealpost.Receipt{ID: c.ID, Commitment: hash, Blob: sum, Level: sealpost.Mismatch,
+			Key: d.id, DeviceTime: d.now(), Checkpoint: newest.Note, Reason: reason}, d.cfg.Key)
 		if err != nil {
 			return err
 		}
-		return keepFault(tx, Fault{Time: d.now(), ID: c.ID, What: refusal.Error(), Parts: [][]byte{signed.Bytes(), blob, receipt}})
+		if from == byRelay {
+			if err := enqueue(tx, receiptName(c.ID, sealpost.Mismatch, hash), receipt, sealpost.Mismatch, hash); err != nil {
+				return err
+			}
+		}
+		return errors.Join(tx.Put(mark, []byte{1}), keepFault(tx, Fault{Time: d.now(), ID: c.ID, What: refusal.Error(),
+			Parts: [][]byte{signed.Bytes(), blob, receipt.Bytes()}}))
 	})
 	if err != nil {
 		return fmt.Errorf("keep refused message: %w", err)

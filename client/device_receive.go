@@ -29,6 +29,8 @@ type Refusal struct {
 	Level  sealpost.Level
 	Reason sealpost.Reason
 	Again  bool // it was refused before: nothing new was signed
+
+	stray bool // the id is not taken: the honest message can still come
 }
 
 func (e *Refusal) Error() string { return fmt.Sprintf("message refused (%v): %v", e.Level, e.Reason) }
@@ -54,20 +56,50 @@ func inboxKey(id sealpost.MessageID) string { return at("inbox", id[:]) }
 // is answered from the inbox. The error is a [*Refusal] where this device signed
 // a refusal. Receipts are posted before it returns where that is possible, and
 // by the next [Device.Sync] where not.
+//
+// Anybody may forge a push. One whose commitment or blob is not the sender's is
+// kept as evidence and then fetched from the relay, as if it were a ticket.
 func (d *Device) Handle(ctx context.Context, push []byte) (Notification, error) {
-	arrival := api.Arrival{Sealed: push}
+	var n Notification
+	var err error
 	if len(push) == len(sealpost.MessageID{}) {
-		var err error
-		if arrival, err = d.cfg.API.Arrival(ctx, sealpost.MessageID(push)); err != nil {
-			return Notification{}, fmt.Errorf("fetch message: %w", err)
+		n, err = d.fetchOne(ctx, sealpost.MessageID(push))
+	} else if n, err = d.receive(ctx, api.Arrival{Sealed: push}, byPush); isStray(err) {
+		refusal, _ := errors.AsType[*Refusal](err)
+		if fetched, again := d.fetchOne(ctx, refusal.ID); again == nil || !isFetchError(again) {
+			n, err = fetched, again
 		}
 	}
-	n, err := d.receive(ctx, arrival)
 	if _, refused := errors.AsType[*Refusal](err); err == nil || refused {
 		// The receipts are durable; that posting them failed is for Sync to mend.
 		_ = d.Flush(ctx)
 	}
 	return n, err
+}
+
+// Where an arrival came from.
+const (
+	byPush = iota
+	byRelay
+)
+
+// errFetch is a message that the relay did not give.
+var errFetch = errors.New("fetch message")
+
+func isFetchError(err error) bool { return errors.Is(err, errFetch) }
+
+// isStray says whether an arrival was refused without a look at its content.
+func isStray(err error) bool {
+	r, refused := errors.AsType[*Refusal](err)
+	return refused && (r.Reason == sealpost.ReasonBlob || r.Reason == sealpost.ReasonSenderKey) && r.stray
+}
+
+func (d *Device) fetchOne(ctx context.Context, id sealpost.MessageID) (Notification, error) {
+	arrival, err := d.cfg.API.Arrival(ctx, id)
+	if err != nil {
+		return Notification{}, fmt.Errorf("%w: %w", errFetch, err)
+	}
+	return d.receive(ctx, arrival, byRelay)
 }
 
 // receive takes one arrival past its points of no return, in order:
@@ -80,7 +112,7 @@ func (d *Device) Handle(ctx context.Context, push []byte) (Notification, error) 
 //
 // A forged commitment or another blob is kept as evidence with a signed
 // mismatch, and does not take the id: the honest message can still come.
-func (d *Device) receive(ctx context.Context, a api.Arrival) (Notification, error) {
+func (d *Device) receive(ctx context.Context, a api.Arrival, from int) (Notification, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.pinned == nil {
@@ -91,7 +123,7 @@ func (d *Device) receive(ctx context.Context, a api.Arrival) (Notification, erro
 		return Notification{}, fmt.Errorf("read message: %w", err)
 	}
 	if err := signed.Verify(d.pinned.Sender); err != nil {
-		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonSenderKey)
+		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonSenderKey, from)
 	}
 	if c.App != d.pinned.App || c.Recipient != d.pinned.Recipient {
 		return Notification{}, fmt.Errorf("read message: %w: it is for another recipient", sealpost.ErrNotFound)
@@ -100,7 +132,7 @@ func (d *Device) receive(ctx context.Context, a api.Arrival) (Notification, erro
 		return d.again(ctx, a, signed, r, err)
 	}
 	if blobHash(blob) != c.Blob {
-		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonBlob)
+		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonBlob, from)
 	}
 	r := inboxRecord{Statement: signed.Bytes(), Received: d.now()}
 	if err := d.attach(ctx, &r, c, a); err != nil {

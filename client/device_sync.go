@@ -66,7 +66,7 @@ func (d *Device) fetch(ctx context.Context, wait time.Duration) ([]Arrived, erro
 			return out, fmt.Errorf("fetch messages: %w", err)
 		}
 		for _, a := range page {
-			n, err := d.receive(ctx, a)
+			n, err := d.receive(ctx, a, byRelay)
 			if !settled(err) {
 				return out, err
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/api"
 	"github.com/sealpost/sealpost/mls"
 )
 
@@ -334,10 +335,7 @@ func (x *sealer) join(ids []sealpost.KeyID) {
 // A package for a foreign key is evidence, and its device is left out: the
 // relay can keep a device from joining, and cannot put itself in its place.
 func (x *sealer) claim(ctx context.Context, ids []sealpost.KeyID) (packages [][]byte, joined []sealpost.KeyID, err error) {
-	claimed, err := x.s.cfg.API.ClaimPackages(ctx, x.recipient, ids)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: claim KeyPackages: %w", ErrNoDevice, err)
-	}
+	claimed, err := x.ask(ctx, ids)
 	var refused []error
 	for _, c := range claimed {
 		if !slices.Contains(ids, c.Device) || slices.Contains(joined, c.Device) {
@@ -350,9 +348,27 @@ func (x *sealer) claim(ctx context.Context, ids []sealpost.KeyID) (packages [][]
 		packages, joined = append(packages, c.KeyPackage), append(joined, c.Device)
 	}
 	if len(joined) == 0 {
-		return nil, nil, errors.Join(append(refused, fmt.Errorf("%w: no KeyPackage", ErrNoDevice))...)
+		return nil, nil, errors.Join(append(refused, fmt.Errorf("%w: no KeyPackage", ErrNoDevice), err)...)
 	}
 	return packages, joined, nil
+}
+
+// ask claims for all devices at once, and where that is refused for each alone:
+// one that is not in force at the relay yet must not hold up the others.
+func (x *sealer) ask(ctx context.Context, ids []sealpost.KeyID) ([]api.ClaimedPackage, error) {
+	claimed, err := x.s.cfg.API.ClaimPackages(ctx, x.recipient, ids)
+	if err == nil || len(ids) == 1 {
+		return claimed, err
+	}
+	for _, id := range ids {
+		one, again := x.s.cfg.API.ClaimPackages(ctx, x.recipient, []sealpost.KeyID{id})
+		if again != nil {
+			err = again
+			continue
+		}
+		claimed = append(claimed, one...)
+	}
+	return claimed, err
 }
 
 // judgePackage holds a KeyPackage to the key event of the device it is for, and
