@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// How a bucket adapts: it halves at most once per adaptEvery, down to
-// 1/shrinkFloor of its rate, and wins back 1/growSteps of it per adaptEvery.
+// How a bucket adapts: it halves at most once per adaptEvery and wins back
+// 1/growSteps of its full rate per adaptEvery. Under complaints without end it so
+// settles at 1/growSteps of its full rate.
 const (
-	adaptEvery  = time.Second
-	shrinkFloor = 64
-	growSteps   = 32
+	adaptEvery = time.Second
+	growSteps  = 32
 )
 
 // A Bucket is a token bucket whose rate shrinks when the provider complains and
@@ -59,7 +59,7 @@ func (b *Bucket) Shrink(now time.Time) {
 		return
 	}
 	b.shrunk = now
-	b.rate = max(b.rate/2, b.full/shrinkFloor)
+	b.rate /= 2
 }
 
 // Rate is the present rate per second.

@@ -273,6 +273,11 @@ func TestStorm(t *testing.T) {
 				if n := c.calls(); n < 10 || n > 10+c.traits.InFlight+30 {
 					t.Errorf("%d requests into a storm of 5 minutes", n)
 				}
+				// What was in hand when it opened is given back once; a probe takes no
+				// more than itself.
+				if n := w.d.Stats()[0].Outcomes[dispatch.NotAttempted]; n > 300 {
+					t.Errorf("work was given back %d times", n)
+				}
 				time.Sleep(30 * time.Minute)
 				if w.queues[0].Open() != 0 || len(delivered) != 300 {
 					t.Errorf("%d delivered, %d open", len(delivered), w.queues[0].Open())
@@ -320,6 +325,76 @@ func TestRate(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := w.queues[0].Open(); n != 0 {
 			t.Errorf("%d open", n)
+		}
+	})
+}
+
+// No attempt could outlast the lease that covers it: what waited too long in hand is
+// given back and claimed anew.
+func TestLeaseCoversAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newScripted(sealpost.FCM, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
+			pause(ctx, 9*time.Second)
+			return taken
+		})
+		c.traits.InFlight = 1
+		w := newWorld(t, c)
+		w.add(0, 20, sealpost.FCM, time.Hour)
+		time.Sleep(20 * 9 * time.Second * 2)
+		got := w.queues[0].Attempts()
+		if len(got) != 20 || w.queues[0].Open() != 0 {
+			t.Errorf("%d attempts, %d open", len(got), w.queues[0].Open())
+		}
+		for _, d := range got {
+			if d.Started.Add(c.traits.Timeout) > d.Work.Lease {
+				t.Errorf("an attempt begun at %v under a lease until %v", d.Started, d.Work.Lease)
+			}
+		}
+	})
+}
+
+// An attempt does not outlast the deadline of its message.
+func TestAttemptEndsByDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newScripted(sealpost.FCM, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
+			<-ctx.Done()
+			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
+		})
+		w := newWorld(t, c)
+		w.add(0, 1, sealpost.FCM, 4*time.Second)
+		time.Sleep(time.Minute)
+		for _, d := range w.queues[0].Attempts() {
+			if d.Ended > d.Work.Message.Expires {
+				t.Errorf("ended at %v, deadline %v", d.Ended, d.Work.Message.Expires)
+			}
+		}
+		if len(w.queues[0].Attempts()) != 1 {
+			t.Error("want one attempt")
+		}
+	})
+}
+
+// R73: single refusals among successes do not shut the route but slow it down, and
+// the rate comes back.
+func TestThrottledSlowsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newScripted(sealpost.FCM, func(_ context.Context, n int, _ sealpost.Sealed) dispatch.Result {
+			if n <= 100 && n%3 == 0 {
+				return dispatch.Result{Outcome: sealpost.Throttled, Code: "QUOTA_EXCEEDED", RetryAfter: time.Second}
+			}
+			return taken
+		})
+		w := newWorld(t, c)
+		w.add(0, 100, sealpost.FCM, time.Hour)
+		time.Sleep(500 * time.Millisecond)
+		if s := w.d.Stats()[0]; s.Rate >= c.traits.PerSecond || s.Shut != 0 {
+			t.Errorf("rate %v of %v, shut for %v", s.Rate, c.traits.PerSecond, s.Shut)
+		}
+		time.Sleep(5 * time.Minute)
+		w.add(0, 1, sealpost.FCM, time.Hour)
+		time.Sleep(time.Minute)
+		if s := w.d.Stats()[0]; s.Rate != c.traits.PerSecond || w.queues[0].Open() != 0 {
+			t.Errorf("rate %v after the peace, %d open", s.Rate, w.queues[0].Open())
 		}
 	})
 }

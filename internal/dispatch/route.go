@@ -167,9 +167,6 @@ func (r *route) attempt(ctx, hard context.Context, w *sealpost.Work) Done {
 		return r.giveBack(w, CodeShutdown, 0)
 	}
 	now, deadline := r.cfg.Now(), w.Message.Expires.Time()
-	if !now.Before(deadline) {
-		return r.giveBack(w, CodeDeadline, 0)
-	}
 	pass, shut, ok := r.breaker.Admit(now)
 	if !ok {
 		return r.giveBack(w, CodeRouteShut, shut)

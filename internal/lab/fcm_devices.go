@@ -189,7 +189,7 @@ func (r *registry) deliver(p *phone, q *sendRequest, now time.Time) {
 	if len(p.pending) >= r.pendingMax {
 		p.pending, p.dropped = nil, true
 	} else {
-		p.pending = append(p.pending, Push{Token: p.Token, N: p.next, Data: data, Priority: priority, until: now.Add(q.ttl)})
+		p.pending = append(p.pending, Push{Token: p.Token, N: p.next, Data: data, Priority: priority, until: now.Add(max(q.ttl, time.Second))})
 	}
 	p.rouse()
 	join := p.rack != nil && !p.racked

@@ -391,6 +391,12 @@ func TestPhones(t *testing.T) {
 	if len(seen) != members || seen[single.Token] {
 		t.Errorf("the rack's stream reached %d phones of %d", len(seen), members)
 	}
+	// A push of now or never reaches a phone that is listening.
+	w := b.ask("POST", "/v1/projects/bank-push/messages:send", to(rack[0], `,"android":{"ttl":"0s"},"data":{"b":"now"}`),
+		"Authorization", bearer, "Content-Type", "application/json")
+	if p := <-streamed; w.Code != 200 || p.Data["b"] != "now" || p.Token != rack[0].Token {
+		t.Errorf("%d, then %+v", w.Code, p)
+	}
 	if err := phones.Unregister(ctx, single.FID); err != nil {
 		t.Error(err)
 	}
@@ -495,7 +501,8 @@ func TestJournal(t *testing.T) {
 	for _, e := range entries {
 		size += len(e.Body)
 	}
-	if len(entries) > 4 || size > 1000 || small.f.Journal().Seen() != 50 || entries[len(entries)-1].Seq != 50 {
+	if len(entries) > 4 || size > 1000 || small.f.Journal().Seen() != 50 || entries[len(entries)-1].Seq != 50 ||
+		len(entries[len(entries)-1].Body) != 400 {
 		t.Errorf("%d entries, %d bytes, %d seen", len(entries), size, small.f.Journal().Seen())
 	}
 }

@@ -207,14 +207,8 @@ func (c *Carrier) try(ctx context.Context, request []byte) (r dispatch.Result, s
 	buf := answers.Get().(*bytes.Buffer)
 	defer answers.Put(buf)
 	buf.Reset()
-	_, err = buf.ReadFrom(io.LimitReader(resp.Body, answerMax+1))
-	if resp.StatusCode == http.StatusOK {
-		switch {
-		case err != nil:
-			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: CodeCutOff}, false
-		case buf.Len() > answerMax:
-			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: CodeGarbled}, false
-		}
+	if err = readAtMost(buf, resp.Body, answerMax); err != nil && resp.StatusCode == http.StatusOK {
+		return dispatch.Result{Outcome: sealpost.Ambiguous, Code: CodeCutOff}, false
 	}
 	r = classify(resp.StatusCode, resp.Header, buf.Bytes(), c.cfg.Now())
 	if r.Code == "UNAUTHENTICATED" {
@@ -226,6 +220,17 @@ func (c *Carrier) try(ctx context.Context, request []byte) (r dispatch.Result, s
 
 // answers holds buffers for answers, bounded by answerMax each.
 var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+var errTooLong = errors.New("the answer is too long")
+
+// readAtMost reads a body and stops a byte after limit.
+func readAtMost(into *bytes.Buffer, body io.Reader, limit int64) error {
+	n, err := into.ReadFrom(io.LimitReader(body, limit+1))
+	if err == nil && n > limit {
+		return errTooLong
+	}
+	return err
+}
 
 // post sends one request. sent reports whether any of its body can have left.
 func (c *Carrier) post(ctx context.Context, token *bearer, request []byte) (resp *http.Response, sent bool, err error) {
@@ -275,7 +280,7 @@ func (o *outgoing) Close() error { return nil }
 
 // lost judges a request that brought no answer.
 func lost(ctx context.Context, sent bool, err error) dispatch.Result {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	if isUntrusted(err) {
 		return dispatch.Result{Outcome: sealpost.ConfigFault, Code: CodeUntrusted}
 	}
 	r := dispatch.Result{Outcome: sealpost.Transient, Code: CodeNotConnected}
@@ -286,4 +291,10 @@ func lost(ctx context.Context, sent bool, err error) dispatch.Result {
 		r.Code = CodeTimeout
 	}
 	return r
+}
+
+// isUntrusted reports whether the server's certificate was refused.
+func isUntrusted(err error) bool {
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
 }

@@ -44,7 +44,7 @@ func TestContract(t *testing.T) {
 				}
 				return dispatchtest.Rig{
 					Carrier: r.carrier, Good: byToken(t, r.device.Token), Gone: byToken(t, gone.Token),
-					Foreign: endpoint(t, sealpost.SMS, 0, "+491511234567"),
+					Foreign: endpoint(t, sealpost.APNs, sealpost.EndpointFCMToken, "deadbeef4711"),
 					Fault: func(f dispatchtest.Fault) {
 						fault := faults[f]
 						fault.Path = "messages:send"
@@ -171,7 +171,7 @@ func TestErrorTable(t *testing.T) {
 		"lost answer":                {good, lab.Fault{Kind: lab.FaultLost}, dispatch.Result{Outcome: sealpost.Ambiguous, Code: "CONNECTION_LOST"}},
 		"truncated":                  {good, lab.Fault{Kind: lab.FaultTruncate}, dispatch.Result{Outcome: sealpost.Ambiguous, Code: "ANSWER_CUT_OFF"}},
 		"garbage":                    {good, lab.Fault{Kind: lab.FaultGarbage}, dispatch.Result{Outcome: sealpost.Ambiguous, Code: "GARBLED_ANSWER"}},
-		"flood":                      {good, lab.Fault{Kind: lab.FaultFlood}, dispatch.Result{Outcome: sealpost.Ambiguous, Code: "GARBLED_ANSWER"}},
+		"flood":                      {good, lab.Fault{Kind: lab.FaultFlood}, dispatch.Result{Outcome: sealpost.Ambiguous, Code: "ANSWER_CUT_OFF"}},
 		"slow body":                  {good, lab.Fault{Kind: lab.FaultSlow, Delay: 20 * time.Millisecond}, dispatch.Result{Outcome: sealpost.Accepted, Code: "OK"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -251,9 +251,13 @@ func TestNotConnected(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := newRig(t, true, func(_ *lab.FCMConfig, c *fcm.Config) { c.Roots = others })
-		got := r.carrier.Send(t.Context(), byToken(t, "x"), what, now.Add(time.Hour))
-		if got.Outcome == sealpost.Accepted || got.Outcome == sealpost.Ambiguous || r.sends() != 0 {
-			t.Errorf("%v %s", got.Outcome, got.Code)
+		want := dispatch.Result{Outcome: sealpost.ConfigFault, Code: fcm.CodeUntrusted}
+		if got := r.carrier.Send(t.Context(), byToken(t, "x"), what, now.Add(time.Hour)); got != want || len(r.server.Journal().Entries()) != 0 {
+			t.Errorf("token: %v %s", got.Outcome, got.Code)
+		}
+		mixed := newRig(t, false, func(_ *lab.FCMConfig, c *fcm.Config) { c.BaseURL, c.Roots = r.base, others })
+		if got := mixed.carrier.Send(t.Context(), byToken(t, "x"), what, now.Add(time.Hour)); got != want || r.sends() != 0 {
+			t.Errorf("send: %v %s", got.Outcome, got.Code)
 		}
 	})
 }
@@ -288,8 +292,13 @@ func TestToken(t *testing.T) {
 	r.clock.Advance(2870 * time.Second) // 79.7 % of 3599 s
 	send()
 	issued(1)
-	r.clock.Advance(20 * time.Second) // 80.3 %
+	r.clock.Advance(20 * time.Second) // 80.3 %: the renewal takes its time, the send does not wait for it
+	r.server.Script(lab.Fault{Kind: lab.FaultDelay, Delay: time.Second, Path: "/token"})
+	began := time.Now()
 	send()
+	if took := time.Since(began); took > 900*time.Millisecond {
+		t.Errorf("a send waited %v for a renewal", took)
+	}
 	issued(2)
 	r.clock.Advance(710 * time.Second) // the first token is dead, the second in use
 	send()
@@ -319,7 +328,7 @@ func TestTokenEndpointFails(t *testing.T) {
 		"down":      {lab.Fault{Kind: lab.FaultStatus, Status: 503}, dispatch.Result{Outcome: sealpost.Transient, Code: fcm.CodeOAuthUnavailable}},
 		"throttled": {lab.Fault{Kind: lab.FaultStatus, Status: 429, RetryAfter: 9 * time.Second}, dispatch.Result{Outcome: sealpost.Throttled, Code: fcm.CodeOAuthThrottled, RetryAfter: 9 * time.Second}},
 		"garbage":   {lab.Fault{Kind: lab.FaultGarbage}, dispatch.Result{Outcome: sealpost.Transient, Code: fcm.CodeOAuthGarbled}},
-		"flood":     {lab.Fault{Kind: lab.FaultFlood}, dispatch.Result{Outcome: sealpost.Transient, Code: fcm.CodeOAuthGarbled}},
+		"flood":     {lab.Fault{Kind: lab.FaultFlood}, dispatch.Result{Outcome: sealpost.Transient, Code: fcm.CodeOAuthUnavailable}},
 		"reset":     {lab.Fault{Kind: lab.FaultReset}, dispatch.Result{Outcome: sealpost.Transient, Code: fcm.CodeOAuthUnavailable}},
 	} {
 		t.Run(name, func(t *testing.T) {

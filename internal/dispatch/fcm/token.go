@@ -130,6 +130,9 @@ func tokenFailure(err error) *tokenError {
 	if e, ok := errors.AsType[*tokenError](err); ok {
 		return e
 	}
+	if isUntrusted(err) {
+		return &tokenError{dispatch.Result{Outcome: sealpost.ConfigFault, Code: CodeUntrusted}}
+	}
 	return &tokenError{dispatch.Result{Outcome: sealpost.Transient, Code: CodeOAuthUnavailable}}
 }
 
@@ -152,14 +155,14 @@ func (t *tokens) request(ctx context.Context) (*bearer, error) {
 		return nil, fmt.Errorf("ask for a token: %w", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, tokenAnswerMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the token answer: %w", err)
-	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, t.refusal(resp)
 	}
-	return t.parse(asked, body)
+	var body bytes.Buffer
+	if err := readAtMost(&body, resp.Body, tokenAnswerMax); err != nil {
+		return nil, fmt.Errorf("read the token answer: %w", err)
+	}
+	return t.parse(asked, body.Bytes())
 }
 
 func (t *tokens) refusal(resp *http.Response) *tokenError {
@@ -182,7 +185,7 @@ func (t *tokens) parse(asked time.Time, body []byte) (*bearer, error) {
 		Type    string `json:"token_type"`
 	}
 	garbled := &tokenError{dispatch.Result{Outcome: sealpost.Transient, Code: CodeOAuthGarbled}}
-	if len(body) > tokenAnswerMax || json.Unmarshal(body, &a) != nil {
+	if json.Unmarshal(body, &a) != nil {
 		return nil, garbled
 	}
 	if !strings.EqualFold(a.Type, "Bearer") || !isHeaderValue(a.Token) || a.Expires < int64(tokenLifeMin/time.Second) {
