@@ -184,13 +184,17 @@ func (d *Device) Flush(ctx context.Context) error {
 			return err
 		}
 		verdicts := d.cfg.API.PostReceipts(ctx, statements)
+		var waits []error
 		for i, name := range names {
 			if i >= len(verdicts) {
 				return fmt.Errorf("%w: no answer for a receipt", ErrPending)
 			}
 			if err := d.settle(name, statements[i], verdicts[i]); err != nil {
-				return err
+				waits = append(waits, err)
 			}
+		}
+		if len(waits) > 0 {
+			return errors.Join(waits...)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (s *Sender) exhibits(id sealpost.MessageID, m messageRecord) (all []exhibit
 		if all, err = loadAll[exhibitRecord](tx, exhibitPrefix(id)); err != nil {
 			return err
 		}
-		own, _, err := load[exhibitRecord](tx, ownEventKey())
+		own, _, err := load[exhibitRecord](tx, ownEventKey)
 		if err != nil {
 			return err
 		}

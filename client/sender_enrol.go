@@ -71,7 +71,11 @@ type recipientRecord struct {
 func inviteKey(id sealpost.EnrolmentID) string { return at("invite", id[:]) }
 func deviceKey(id sealpost.KeyID) string       { return at("device", id[:]) }
 func recipientKey(r sealpost.Recipient) string { return at("recipient", r[:]) }
-func ownEventKey() string                      { return "own-event" }
+func eventOutboxKey(id sealpost.KeyID) string  { return at("event-outbox", id[:]) }
+
+// ownEventKey is where the sender's own key event stands.
+const ownEventKey = "own-event"
+
 func devicesOf(tx Tx, r sealpost.Recipient) ([]deviceRecord, error) {
 	list, _, err := load[recipientRecord](tx, recipientKey(r))
 	if err != nil {
@@ -287,29 +291,55 @@ func (s *Sender) signDevice(id sealpost.EnrolmentID, event sealpost.KeyEvent) er
 		}
 		in.State, in.Secret = inviteUsed, inviteSecret{}
 		list.Devices = append(list.Devices, device)
-		return errors.Join(save(tx, inviteKey(id), in), save(tx, recipientKey(in.Recipient), list),
+		return errors.Join(save(tx, inviteKey(id), in), save(tx, recipientKey(in.Recipient), list), tx.Put(eventOutboxKey(device), device[:]),
 			save(tx, deviceKey(device), deviceRecord{Recipient: in.Recipient, Key: event.Key, Leaf: event.Device.Leaf,
 				Assurance: event.Device.Assurance, Event: exhibitRecord{Statement: signed.Bytes()}}))
 	})
 }
 
-// postDeviceEvent posts the newest event of a device and keeps its promise.
+// postDeviceEvent posts what the relay has not promised of a device's key
+// events: the enrolment, then the revocation.
 func (s *Sender) postDeviceEvent(ctx context.Context, id sealpost.KeyID) error {
 	d, err := s.device(id)
 	if err != nil {
 		return err
 	}
-	e := &d.Event
-	if d.Revocation != nil {
-		e = d.Revocation
+	for _, e := range []*exhibitRecord{&d.Event, d.Revocation} {
+		if e == nil || len(e.Promise) != 0 {
+			continue
+		}
+		if err := s.postEvent(ctx, e); err != nil {
+			return err
+		}
 	}
-	if len(e.Promise) != 0 {
-		return nil
+	return s.cfg.Store.Update(func(tx Tx) error {
+		now, _, err := load[deviceRecord](tx, deviceKey(id))
+		if err != nil {
+			return err
+		}
+		now.Event = d.Event
+		if d.Revocation == nil && now.Revocation != nil {
+			return save(tx, deviceKey(id), now) // revoked meanwhile: its turn comes
+		}
+		now.Revocation = d.Revocation
+		return errors.Join(save(tx, deviceKey(id), now), tx.Delete(eventOutboxKey(id)))
+	})
+}
+
+// flushEvents posts the key events that a crash or an error left behind.
+func (s *Sender) flushEvents(ctx context.Context) error {
+	var waiting []sealpost.KeyID
+	err := s.cfg.Store.View(func(tx Tx) error {
+		return tx.Scan("event-outbox/", func(_ string, value []byte) error {
+			waiting = append(waiting, sealpost.KeyID(value))
+			return nil
+		})
+	})
+	faults := []error{err}
+	for _, id := range waiting {
+		faults = append(faults, s.postDeviceEvent(ctx, id))
 	}
-	if err := s.postEvent(ctx, e); err != nil {
-		return err
-	}
-	return s.cfg.Store.Update(func(tx Tx) error { return save(tx, deviceKey(id), d) })
+	return errors.Join(faults...)
 }
 
 func (s *Sender) device(id sealpost.KeyID) (d deviceRecord, err error) {
@@ -344,7 +374,7 @@ func (s *Sender) EnrolSelf(ctx context.Context) error {
 	err := s.cfg.Store.Update(func(tx Tx) error {
 		var found bool
 		var err error
-		if e, found, err = load[exhibitRecord](tx, ownEventKey()); err != nil || found {
+		if e, found, err = load[exhibitRecord](tx, ownEventKey); err != nil || found {
 			return err
 		}
 		signed, err := sealpost.Sign(sealpost.KeyEvent{Event: sealpost.Enrol, Subject: sealpost.SubjectSender,
@@ -353,7 +383,7 @@ func (s *Sender) EnrolSelf(ctx context.Context) error {
 			return err
 		}
 		e.Statement = signed.Bytes()
-		return save(tx, ownEventKey(), e)
+		return save(tx, ownEventKey, e)
 	})
 	if err != nil || len(e.Promise) != 0 {
 		return err
@@ -361,7 +391,7 @@ func (s *Sender) EnrolSelf(ctx context.Context) error {
 	if err := s.postEvent(ctx, &e); err != nil {
 		return err
 	}
-	return s.cfg.Store.Update(func(tx Tx) error { return save(tx, ownEventKey(), e) })
+	return s.cfg.Store.Update(func(tx Tx) error { return save(tx, ownEventKey, e) })
 }
 
 // Revoke ends a device's key. From here on nothing is sealed to it: the
@@ -383,7 +413,7 @@ func (s *Sender) Revoke(ctx context.Context, id sealpost.KeyID) error {
 			return err
 		}
 		d.Revocation = &exhibitRecord{Statement: signed.Bytes()}
-		return save(tx, deviceKey(id), d)
+		return errors.Join(save(tx, deviceKey(id), d), tx.Put(eventOutboxKey(id), id[:]))
 	})
 	unlock()
 	if err != nil {

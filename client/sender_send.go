@@ -186,9 +186,13 @@ func (s *Sender) change(id sealpost.MessageID, with func(*messageRecord)) error 
 	})
 }
 
-// Flush posts what is sealed and not yet promised, with the bytes that were
-// signed, and answers each. Call it at start and after ErrPending.
+// Flush posts key events and messages that are signed and not yet promised,
+// with the bytes that were signed, and answers each message. Call it at start
+// and after ErrPending.
 func (s *Sender) Flush(ctx context.Context) ([]Sent, error) {
+	if err := s.flushEvents(ctx); err != nil {
+		return nil, fmt.Errorf("post key events: %w", err)
+	}
 	var waiting []sealpost.Sealed
 	err := s.cfg.Store.View(func(tx Tx) error {
 		return tx.Scan("outbox/", func(key string, _ []byte) error {
