@@ -69,6 +69,9 @@ type Opening [32]byte
 // Format prints no secret.
 func (Opening) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[opening]") }
 
+// MarshalText prints no secret into JSON or a log; nothing reads it back.
+func (Opening) MarshalText() ([]byte, error) { return []byte("[opening]"), nil }
+
 // mac is HMAC-H(r, msg) (RFC 2104).
 func (a HashAlg) mac(r Opening, msg []byte) []byte {
 	m := hmac.New(a.new, r[:])

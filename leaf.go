@@ -19,6 +19,9 @@ type Salt [32]byte
 // Format prints no secret.
 func (Salt) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[salt]") }
 
+// MarshalText prints no secret into JSON or a log; nothing reads it back.
+func (Salt) MarshalText() ([]byte, error) { return []byte("[salt]"), nil }
+
 // MakeLeaf computes the leaf of a statement's bytes.
 func MakeLeaf(salt Salt, statement []byte) (l Leaf) {
 	m := hmac.New(sha256.New, salt[:])
