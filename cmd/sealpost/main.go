@@ -1,0 +1,109 @@
+// Command sealpost is the one binary: the relay, the sender's and device's
+// tools, the offline verifier, the demo and the bench.
+//
+// Exit codes are an interface: 0 proven or done, 10 incomplete, 20 trust
+// expired, 30 diverged, 40 refused, 64 usage, 70 could not do it. Data goes to
+// standard output, words for people to standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes beyond those of a verdict.
+const (
+	exitUsage = 64 // the words of the call are off
+	exitIO    = 70 // it could not be done or checked; nothing is known
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// An exit carries the code that a command ends with.
+type exit struct {
+	code int
+	err  error // nil where everything was said already
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e exit) Unwrap() error { return e.err }
+
+// usage marks an error of the call's words.
+func usage(format string, args ...any) error { return exit{exitUsage, fmt.Errorf(format, args...)} }
+
+// run is the whole program but for the process around it.
+func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitIO
+	if e, ok := errors.AsType[exit](err); ok {
+		code = e.code
+		err = e.err
+	}
+	if err != nil {
+		fmt.Fprintln(errw, "sealpost:", err)
+	}
+	return code
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sealpost",
+		Short: "Messages sealed end to end, with evidence that anyone can check offline",
+		Long: `Sealpost delivers transactional messages end-to-end encrypted to a phone and
+leaves evidence that anyone can check offline: what was committed, when, by
+which key, and on which device it was opened.
+
+Begin with:  sealpost demo`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		// A wrong word is a usage error, with the mend in the text.
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("there is no command %q; run sealpost --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%v; run %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(commands()...)
+	return root
+}
+
+// args makes a wrong number of arguments a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if err := check(cmd, given); err != nil {
+			return usage("%v; run %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}

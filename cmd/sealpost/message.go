@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/client"
+	"github.com/sealpost/sealpost/evidence"
+)
+
+func messageCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "message", Short: "List messages and show what became of one", Args: args(cobra.NoArgs)}
+	cmd.AddCommand(messageListCommand(), messageShowCommand())
+	return cmd
+}
+
+func messageListCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list --sender DIR",
+		Short: "List the sender's messages, from its own store",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			t, err := openSender(dir)
+			if err != nil {
+				return err
+			}
+			defer t.close()
+			ids, err := t.Messages()
+			if err != nil {
+				return err
+			}
+			rows := [][]string{}
+			for _, id := range ids {
+				status, err := t.Status(id)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, []string{id.String(), id.Created().String(), endWord(status)})
+			}
+			if asJSON {
+				list := make([]map[string]string, len(rows))
+				for i, r := range rows {
+					list[i] = map[string]string{"id": r[0], "created": r[1], "end": r[2]}
+				}
+				return writeJSON(cmd.OutOrStdout(), list)
+			}
+			writeTable(cmd.OutOrStdout(), rows)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "sender", "", "the sender's folder")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// endWord says how a message stands at its sender.
+func endWord(s client.Status) string {
+	switch {
+	case s.Refused != "":
+		return "refused by the relay"
+	case s.End != 0:
+		return s.End.String()
+	case s.Promised:
+		return "promised"
+	}
+	return "not yet posted"
+}
+
+func messageShowCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show MSG --sender DIR",
+		Short: "Show the timeline of one message, as the relay tells it",
+		Long: `Ask the relay for a message's timeline. It is the relay's telling: for proof, use
+sealpost prove and sealpost verify.`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			id, err := sealpost.ParseMessageID(given[0])
+			if err != nil {
+				return usage("%v", err)
+			}
+			t, err := openSender(dir)
+			if err != nil {
+				return err
+			}
+			defer t.close()
+			view, err := t.api.Message(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), view)
+			}
+			end := view.End
+			if end == "" {
+				end = "open"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  expires %s\n", view.ID, end, view.Expires)
+			rows := [][]string{}
+			for _, e := range view.Timeline {
+				rows = append(rows, []string{"  " + e.Time.String(), fmt.Sprint(e.Seq), e.Kind, e.What})
+			}
+			writeTable(cmd.OutOrStdout(), rows)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "sender", "", "the sender's folder")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func proveCommand() *cobra.Command {
+	var dir, out, policyOut string
+	var disclose bool
+	var fields []string
+	cmd := &cobra.Command{
+		Use:   "prove MSG -o FILE --sender DIR",
+		Short: "Write the evidence of one message as a bundle",
+		Long: `Write a bundle that sealpost verify judges offline. It comes from the sender's own
+store, so it works with the relay stopped; with the relay running, what is newer
+there is fetched first. The bundle says nothing of the content unless you open it
+with --disclose or single fields with --field.`,
+		Example: "  sealpost prove msg_… -o otp.sealpost --sender sender --policy-out policy.json",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			id, err := sealpost.ParseMessageID(given[0])
+			if err != nil {
+				return usage("%v", err)
+			}
+			if out == "" {
+				return usage("-o is missing: where to write the bundle")
+			}
+			t, err := openSender(dir)
+			if err != nil {
+				return err
+			}
+			defer t.close()
+			if _, err := t.Sync(cmd.Context(), id); err != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "from the sender's own store alone: %v\n", err)
+			}
+			raw, err := t.bundle(id, client.Disclose{All: disclose, Fields: fields})
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(out, raw, 0o644); err != nil {
+				return err
+			}
+			if policyOut != "" {
+				if err := writePolicy(policyOut, t.policy()); err != nil {
+					return err
+				}
+			}
+			v := evidence.Verify(raw, t.policy(), sealpost.FromTime(time.Now()))
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s under the sender's own policy\n", out, v.Status)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "sender", "", "the sender's folder")
+	cmd.Flags().StringVarP(&out, "out", "o", "", "the bundle's file")
+	cmd.Flags().StringVar(&policyOut, "policy-out", "", "also write the sender's own trust policy")
+	cmd.Flags().BoolVar(&disclose, "disclose", false, "open the whole message in the bundle")
+	cmd.Flags().StringSliceVar(&fields, "field", nil, "open single fields in the bundle, by name")
+	return cmd
+}
+
+func writePolicy(path string, p evidence.Policy) error {
+	b, err := p.Encode()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o644)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealpost/sealpost/client"
+)
+
+func sendCommand() *cobra.Command {
+	var dir, to, template, data, transaction string
+	var wait time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "send --sender DIR --to NUMBER --template NAME --data JSON",
+		Short: "Seal, commit and send one message",
+		Long: `Seal one message for every device of a recipient, sign its commitment, and hand
+both to the relay. The id is printed once the relay's promise is checked and
+durable. What could not be posted stays in the sender's store; sending it again
+posts the same bytes.
+
+Templates: otp {"code"}, payment {"amount","currency","payee"}, account {"change"}.
+Any other text field is shown on a line of its own.`,
+		Example: `  sealpost send --sender sender --to +491511234567 --template otp --data '{"code":"493817"}' --wait 30s`,
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			line, err := json.Marshal(map[string]any{"to": to, "template": template, "data": json.RawMessage(orEmpty(data))})
+			if err != nil {
+				return usage("--data: want a JSON object: %v", err)
+			}
+			in, err := parseDemoLine(line)
+			if err != nil {
+				return usage("%v", err)
+			}
+			t, err := openSender(dir)
+			if err != nil {
+				return err
+			}
+			defer t.close()
+			if err := t.ready(cmd.Context()); err != nil {
+				return err
+			}
+			id, err := t.Send(cmd.Context(), client.Message{To: in.To, Template: in.Template, Data: in.Data, Transaction: transaction})
+			if errors.Is(err, client.ErrData) {
+				return usage("%v", err)
+			}
+			if err != nil {
+				return err
+			}
+			end := ""
+			if wait > 0 {
+				ctx, cancel := context.WithTimeout(cmd.Context(), wait)
+				defer cancel()
+				status, err := t.settle(ctx, id)
+				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					return err
+				}
+				if end = "open"; status.End != 0 {
+					end = status.End.String()
+				}
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string]string{"id": id.String(), "end": end})
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(id.String()+" "+end))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "sender", "", "the sender's folder")
+	cmd.Flags().StringVar(&to, "to", "", "the recipient's phone number, such as +491511234567")
+	cmd.Flags().StringVar(&template, "template", "otp", "otp, payment or account")
+	cmd.Flags().StringVar(&data, "data", "", "the template's fields, a JSON object")
+	cmd.Flags().StringVar(&transaction, "transaction", "", "your own transaction id; the relay sees a keyed pseudonym of it")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long for the outcome and its proofs")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func orEmpty(data string) string {
+	if data == "" {
+		return "{}"
+	}
+	return data
+}
+
+// ready enrols the sender's own key where that was not done yet, and posts what
+// a crash left behind.
+func (t *senderTool) ready(ctx context.Context) error {
+	if err := t.EnrolSelf(ctx); err != nil {
+		return fmt.Errorf("enrol the sender's key: %w", err)
+	}
+	left, err := t.Flush(ctx)
+	if err != nil {
+		return fmt.Errorf("post what was left: %w", err)
+	}
+	for _, s := range left {
+		if s.Err != nil && errors.Is(s.Err, client.ErrPending) {
+			return fmt.Errorf("post what was left: %w", s.Err)
+		}
+	}
+	return nil
+}
