@@ -71,12 +71,12 @@ func TestScheduleGrows(t *testing.T) {
 // The edges that drawn values miss.
 func TestScheduleEdges(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	s := dispatch.Schedule{Base: 1000 * time.Hour, Cap: 1000 * time.Hour, Attempts: 3}
+	s := dispatch.Schedule{Base: 100_000 * time.Hour, Cap: 100_000 * time.Hour, Attempts: 3}
 	if at, ok := s.Next(now, now.Add(time.Minute), 1, time.Minute, 0); ok {
 		t.Errorf("a floor that ends at the deadline gave %v", at)
 	}
-	const most = 1 - 1.0/(1<<53) // times 28 days it rounds up to 28 days
-	deadline := now.Add(28 * 24 * time.Hour)
+	const most = 1 - 1.0/(1<<53) // times so many hours it rounds up to them
+	deadline := now.Add(100_000 * time.Hour)
 	if at, ok := s.Next(now, deadline, 1, 0, most); !ok || !at.Before(deadline) {
 		t.Errorf("%v %v, deadline %v", at, ok, deadline)
 	}

@@ -25,7 +25,7 @@ func TestBlamesTarget(t *testing.T) {
 		"the token":             {"The registration token is not valid", fcmError, sealpost.Unreachable},
 		"the fid":               {"Not a Firebase Installation ID", fcmError, sealpost.Unreachable},
 		"the token by its path": {"Invalid token", fcmError + "," + violation("message.token"), sealpost.Unreachable},
-		"no vendor code":        {"Unexpected token.", violation("message"), sealpost.Invalid},
+		"no vendor code":        {"Invalid value for token", violation("message.token"), sealpost.Invalid},
 		"another field":         {"Invalid token", fcmError + "," + violation("message.data"), sealpost.Invalid},
 		"other words":           {"Message is too big", fcmError, sealpost.Invalid},
 	} {
