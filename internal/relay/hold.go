@@ -52,20 +52,21 @@ type committer struct {
 	random    io.Reader
 	logger    *slog.Logger
 	published *published
-	settled   func(group []*item, news news)
+	settled   func(group []*item, n news)
+	unsure    func() // what the store has is not known
 
 	revoked map[sealpost.KeyID]time.Time // by events held since the start
 	epochs  *simplelru.LRU[commitPlace, sealpost.Hash]
 }
 
-func newCommitter(cfg Config, p *published, settled func([]*item, news)) *committer {
+func newCommitter(cfg Config, p *published, settled func([]*item, news), unsure func()) *committer {
 	epochs, err := simplelru.NewLRU[commitPlace, sealpost.Hash](epochsKept, nil)
 	if err != nil {
 		panic("relay: no room for epochs: " + err.Error())
 	}
 	return &committer{queue: newQueue(), idle: make(chan struct{}, 1),
 		store: cfg.Store, lost: cfg.Lost, signer: cfg.Statement, origin: cfg.Origin, delay: cfg.MergeDelay, now: cfg.Now,
-		random: cfg.Rand, logger: cfg.Logger, published: p, settled: settled,
+		random: cfg.Rand, logger: cfg.Logger, published: p, settled: settled, unsure: unsure,
 		revoked: map[sealpost.KeyID]time.Time{}, epochs: epochs}
 }
 
@@ -287,13 +288,15 @@ func (c *committer) revoke(k sealpost.KeyID) {
 }
 
 // fail turns a whole group away: as far as we know nothing of it is held. Whoever
-// repeats the same bytes gets the right answer either way.
+// repeats the same bytes gets the right answer either way, and the projector asks
+// the store.
 func (c *committer) fail(group []*item, err error) error {
 	c.logger.Error("turn a group away", "statements", len(group), "err", err)
 	for _, it := range group {
 		it.err = err
 		it.turnAway(api.ErrUnavailable.After(retryUnavailable))
 	}
+	c.unsure()
 	return err
 }
 

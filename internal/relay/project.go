@@ -36,6 +36,7 @@ type projector struct {
 	first  uint64          // seq of the first leaf in memory
 	leaves []sealpost.Leaf // consecutive
 	end    uint64          // the store has at least so many
+	unsure bool            // and may have more
 	next   uint64          // the log has so many
 	bell   chan struct{}
 	caught chan struct{} // rings whenever next reaches end
@@ -58,6 +59,34 @@ func (p *projector) feed(n news) {
 	p.end = max(p.end, n.end)
 	p.mu.Unlock()
 	signal(p.bell)
+}
+
+// ask makes the projector read how many statements the store has.
+func (p *projector) ask() {
+	p.mu.Lock()
+	p.unsure = true
+	p.mu.Unlock()
+	signal(p.bell)
+}
+
+// sure reads how many statements the store has, where that is in doubt.
+func (p *projector) sure(ctx context.Context) error {
+	p.mu.Lock()
+	unsure := p.unsure
+	p.unsure = false
+	p.mu.Unlock()
+	if !unsure {
+		return nil
+	}
+	size, err := p.store.Size(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.unsure = true
+		return fmt.Errorf("read the store's size: %w", err)
+	}
+	p.end = max(p.end, size)
+	return nil
 }
 
 // resume finds where the log stands and compares its last leaves with the
@@ -139,6 +168,9 @@ func (p *projector) run(ctx context.Context) error {
 
 // step appends one batch and says whether there was one.
 func (p *projector) step(ctx context.Context) (more bool, err error) {
+	if err := p.sure(ctx); err != nil {
+		return false, err
+	}
 	batch, err := p.batch(ctx)
 	if err != nil || len(batch) == 0 {
 		return false, err
@@ -220,7 +252,7 @@ func (p *projector) advance(to uint64) {
 func (p *projector) drained(ctx context.Context) {
 	for {
 		p.mu.Lock()
-		done := p.next >= p.end
+		done := p.next >= p.end && !p.unsure
 		p.mu.Unlock()
 		if done {
 			return

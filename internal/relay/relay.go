@@ -73,7 +73,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.admission = newAdmission(cfg.QueueBytes, cfg.Metrics.Queue)
 	r.projector = newProjector(cfg.Store, cfg.Log, cfg.Logger)
-	r.committer = newCommitter(cfg, r.published, r.settled)
+	r.committer = newCommitter(cfg, r.published, r.settled, r.projector.ask)
 	r.verifier = newVerifier(r.committer, cfg.Now, cfg.Metrics.Batch)
 	return r, nil
 }

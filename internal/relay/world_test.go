@@ -57,6 +57,7 @@ func newWorld(t testing.TB) *world {
 		Tenants:  map[string][]sealpost.KeyID{bank: {w.sender.Public().ID()}},
 		Carriers: []sealpost.Carrier{sealpost.FCM}, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
 	w.start()
+	t.Cleanup(func() { _ = w.stop() }) // where a test ends early
 	return w
 }
 
