@@ -164,17 +164,24 @@ func (r *Relay) checkHead(ctx context.Context, h sealpost.Head) *api.Problem {
 		}
 		return api.ErrHead
 	}
-	if h.Size > r.published.size() {
-		return api.ErrHead
-	}
-	had, err := r.heads.get(ctx, h, r.cfg.Log.Had)
+	_, err := r.heads.get(ctx, h, r.findHead)
 	switch {
+	case errors.Is(err, sealpost.ErrNotFound):
+		return api.ErrHead
 	case err != nil:
 		return r.answer("look up a log head", err)
-	case !had:
-		return api.ErrHead
 	}
 	return nil
+}
+
+// findHead asks the log. Only what it had is remembered: a sender may know a
+// checkpoint that this process is about to see.
+func (r *Relay) findHead(ctx context.Context, h sealpost.Head) (struct{}, error) {
+	had, err := r.cfg.Log.Had(ctx, h)
+	if err == nil && !had {
+		err = sealpost.ErrNotFound
+	}
+	return struct{}{}, err
 }
 
 // verdict answers one item that has passed the pipeline.

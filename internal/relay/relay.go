@@ -30,7 +30,7 @@ type Relay struct {
 	recipients *cache[recipientKey, []sealpost.Device]
 	devices    *cache[sealpost.KeyID, sealpost.Device]
 	apiKeys    *cache[sealpost.Hash, sealpost.APIKey]
-	heads      *cache[sealpost.Head, bool]
+	heads      *cache[sealpost.Head, struct{}]
 
 	claims      *buckets[string]         // KeyPackages of one app
 	deviceClaim *buckets[sealpost.KeyID] // KeyPackages of one device
@@ -65,7 +65,7 @@ func New(cfg Config) (*Relay, error) {
 		recipients: newCache[recipientKey, []sealpost.Device](recipientsCached, cfg.Now),
 		devices:    newCache[sealpost.KeyID, sealpost.Device](devicesCached, cfg.Now),
 		apiKeys:    newCache[sealpost.Hash, sealpost.APIKey](apiKeysCached, cfg.Now),
-		heads:      newCache[sealpost.Head, bool](headsCached, cfg.Now),
+		heads:      newCache[sealpost.Head, struct{}](headsCached, cfg.Now),
 
 		claims:      newBuckets[string](claimBurst, claimEvery, tenantsCached),
 		deviceClaim: newBuckets[sealpost.KeyID](deviceClaimBurst, deviceClaimEvery, devicesCached),
