@@ -75,7 +75,7 @@ func TestScheduleEdges(t *testing.T) {
 	if at, ok := s.Next(now, now.Add(time.Minute), 1, time.Minute, 0); ok {
 		t.Errorf("a floor that ends at the deadline gave %v", at)
 	}
-	const most = 1 - 1.0/(1<<53) // times so many hours it rounds up to them
+	const most = 1 - 1.0/(1<<53) // the largest draw there is
 	deadline := now.Add(100_000 * time.Hour)
 	if at, ok := s.Next(now, deadline, 1, 0, most); !ok || !at.Before(deadline) {
 		t.Errorf("%v %v, deadline %v", at, ok, deadline)

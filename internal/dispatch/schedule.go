@@ -32,7 +32,7 @@ func (s Schedule) Next(now, deadline time.Time, n int, floor time.Duration, u fl
 		return time.Time{}, false
 	}
 	jitter := time.Duration(u * float64(min(s.reach(n), left)))
-	return now.Add(max(floor, 0) + min(jitter, left-1)), true
+	return now.Add(max(floor, 0) + jitter), true
 }
 
 // reach is min(Cap, Base·2^(n-1)) without overflow.
