@@ -86,18 +86,22 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err := r.resume(ctx); err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
-	soft, stop := context.WithCancelCause(ctx) // for what begins work
-	defer stop(nil)
+	soft, stop := context.WithCancel(ctx) // for what begins work
+	defer stop()
 	hard, halt := context.WithCancel(context.WithoutCancel(ctx)) // for what ends it
 	defer halt()
 
+	var fault error // the first reason to end early
+	var once sync.Once
+	end := func(err error) { once.Do(func() { fault = err }); stop() }
+
 	var starters, finishers sync.WaitGroup
 	finishers.Go(func() { r.verifier.run(hard) })
-	finishers.Go(func() { r.committer.run(hard, stop) })
+	finishers.Go(func() { r.committer.run(hard, end) })
 	finishers.Go(func() { r.publish(hard) })
 	finishers.Go(func() {
 		if err := r.projector.run(hard); err != nil {
-			stop(err)
+			end(err)
 		}
 	})
 	starters.Go(func() { r.closeMessages(soft) })
@@ -114,10 +118,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.projector.drained(hard)
 	halt()
 	finishers.Wait()
-	if err := context.Cause(soft); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	return fault
 }
 
 // resume compares log and store and reads how far both are.
