@@ -141,7 +141,7 @@ func query(t *testing.T, w *storetest.World, text string) (out []string) {
 	return out
 }
 
-func exec(t *testing.T, w *storetest.World, text string, args ...any) {
+func spoil(t *testing.T, w *storetest.World, text string, args ...any) {
 	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(w.Place(), "data", "sealpost.db"))
 	if err != nil {
@@ -190,12 +190,12 @@ func TestFsckNamesEveryFlippedByte(t *testing.T) {
 				for _, at := range []int{0, len(was) / 2, len(was) - 1} {
 					bad := bytes.Clone(was)
 					bad[at] ^= 0x10
-					exec(t, w, `UPDATE `+c.table+` SET `+column+` = ?`+where, bad)
+					spoil(t, w, `UPDATE `+c.table+` SET `+column+` = ?`+where, bad)
 					if c.table == "apps" {
 						w.Reopen() // names that were opened before must not hide it
 					}
 					r := fsck(t, w)
-					exec(t, w, `UPDATE `+c.table+` SET `+column+` = ?`+where, was)
+					spoil(t, w, `UPDATE `+c.table+` SET `+column+` = ?`+where, was)
 					if !names(r, c.table, key, c.key == "seq") {
 						t.Errorf("%s.%s of row %s, byte %d: %v", c.table, column, key, at, r.Faults)
 					}
@@ -245,7 +245,7 @@ func TestFsckNamesNumbersRowsAndBlobs(t *testing.T) {
 			if r := fsck(t, w); r.Faulty != 0 {
 				t.Fatalf("an honest store: %v", r.Faults)
 			}
-			exec(t, w, c.spoil)
+			spoil(t, w, c.spoil)
 			if !strings.Contains(c.spoil, "segments") {
 				w.Reopen()
 			}

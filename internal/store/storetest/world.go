@@ -40,7 +40,13 @@ const start sealpost.UnixMilli = 1_790_000_000_000
 // NewWorld opens an empty store and enrols the sender's key.
 func NewWorld(t testing.TB, open Opener) *World {
 	t.Helper()
-	w := &World{TB: t, App: "app-canary-bank", Now: start, place: t.TempDir(), open: open, Sender: newKey(t), Relay: newKey(t)}
+	return NewWorldAt(t, t.TempDir(), open)
+}
+
+// NewWorldAt is NewWorld for a store that may have been there before.
+func NewWorldAt(t testing.TB, place string, open Opener) *World {
+	t.Helper()
+	w := &World{TB: t, App: "app-canary-bank", Now: start, place: place, open: open, Sender: newKey(t), Relay: newKey(t)}
 	w.Store = open(t, w.place, w.clock)
 	t.Cleanup(func() {
 		if err := w.Store.Close(); err != nil {
