@@ -190,8 +190,9 @@ func (s *Sender) change(id sealpost.MessageID, with func(*messageRecord)) error 
 // with the bytes that were signed, and answers each message. Call it at start
 // and after ErrPending.
 func (s *Sender) Flush(ctx context.Context) ([]Sent, error) {
-	if err := s.flushEvents(ctx); err != nil {
-		return nil, fmt.Errorf("post key events: %w", err)
+	events := s.flushEvents(ctx)
+	if events != nil {
+		events = fmt.Errorf("post key events: %w", events)
 	}
 	var waiting []sealpost.Sealed
 	err := s.cfg.Store.View(func(tx Tx) error {
@@ -206,7 +207,7 @@ func (s *Sender) Flush(ctx context.Context) ([]Sent, error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the outbox: %w", err)
+		return nil, errors.Join(events, fmt.Errorf("read the outbox: %w", err))
 	}
 	var out []Sent
 	for from := 0; from < len(waiting); from += api.BatchMax {
@@ -215,7 +216,7 @@ func (s *Sender) Flush(ctx context.Context) ([]Sent, error) {
 			out = append(out, Sent{ID: batch[i].ID(), Err: err})
 		}
 	}
-	return out, nil
+	return out, events
 }
 
 // sealed is the submission as it was made.

@@ -27,11 +27,14 @@ type Template struct {
 	Carriers  []sealpost.Carrier   // allowed, ascending
 	Privacy   sealpost.Privacy     // the minimum carrier
 	Assurance sealpost.Assurance   // the weakest device key that may show it
-	Fields    []Field              // all of them required, no other allowed
-	Text      func(values map[string]string) string
+	Fields    []Field              // that its sentence is made of
+	// Sentence is the text where every one of Fields is there. Further members
+	// of the data follow it, each on a line of its own; where one of Fields is
+	// missing, all of them do.
+	Sentence func(values map[string]string) string
 }
 
-// A Field is one member of a template's data. It gets a commitment of its own.
+// A Field is one member of a template's data. Each gets a commitment of its own.
 type Field struct {
 	Name  string
 	Check func(value string) bool
@@ -55,8 +58,8 @@ func BuiltIn() []Template {
 			// A code is needed at once: the promise is in hand, the proof follows.
 			Name: TemplateOTP, TTL: 5 * time.Minute, Release: sealpost.ReleaseHeld,
 			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
-			Fields: []Field{{"code", isCode, "4 to 10 digits or capital letters"}},
-			Text: func(v map[string]string) string {
+			Fields: []Field{{"code", isLine(32), "1 to 32 bytes of printable text on one line"}},
+			Sentence: func(v map[string]string) string {
 				return fmt.Sprintf("Your code is %s. It is valid for 5 minutes. Tell it to nobody.", v["code"])
 			},
 		},
@@ -68,55 +71,72 @@ func BuiltIn() []Template {
 				{"currency", isCurrency, "three capital letters (ISO 4217)"},
 				{"payee", isLine(64), "1 to 64 bytes of printable text on one line"},
 			},
-			Text: func(v map[string]string) string {
+			Sentence: func(v map[string]string) string {
 				return fmt.Sprintf("Payment of %s %s to %s.", v["amount"], v["currency"], v["payee"])
 			},
 		},
 		{
 			Name: TemplateAccount, TTL: 7 * 24 * time.Hour, Release: sealpost.ReleaseLogged,
 			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
-			Fields: []Field{{"what", isLine(128), "1 to 128 bytes of printable text on one line"}},
-			Text: func(v map[string]string) string {
-				return fmt.Sprintf("Your account was changed: %s. If this was not you, call us.", v["what"])
+			Fields: []Field{{"change", isLine(128), "1 to 128 bytes of printable text on one line"}},
+			Sentence: func(v map[string]string) string {
+				return fmt.Sprintf("Your account was changed: %s. If this was not you, call us.", v["change"])
 			},
 		},
 	}
 }
 
+// anyLine is the rule for members that a template's sentence does not name.
+var anyLine = Field{Check: isLine(sealpost.FieldValueMax), Want: "printable text on one line, 256 bytes at most"}
+
 // Render checks the data and makes the content: the exact text and the fields
-// behind it, in the template's order.
+// behind it, the sentence's own first, the others by name.
 func (t Template) Render(data map[string]string) (sealpost.Content, error) {
+	if len(data) == 0 || len(data) > sealpost.FieldsMax {
+		return sealpost.Content{}, fmt.Errorf("%w: want 1 to %d members, such as %q", ErrData, sealpost.FieldsMax, t.Fields[0].Name)
+	}
 	var faults []error
-	known := map[string]bool{}
+	var lines []string
 	content := sealpost.Content{}
-	for _, f := range t.Fields {
-		known[f.Name] = true
-		value, there := data[f.Name]
-		switch {
-		case !there:
-			faults = append(faults, fmt.Errorf("%w: %q is missing; want %s", ErrData, f.Name, f.Want))
-		case !f.Check(value):
-			faults = append(faults, fmt.Errorf("%w: %q: want %s", ErrData, f.Name, f.Want))
+	take := func(f Field) {
+		value := data[f.Name]
+		if !sealpost.IsName(f.Name) || !f.Check(value) {
+			faults = append(faults, fmt.Errorf("%w: %.64q: want %s", ErrData, f.Name, f.Want))
+			return
 		}
 		content.Fields = append(content.Fields, sealpost.Field{Name: f.Name, Value: value})
+		lines = append(lines, f.Name+": "+value)
+	}
+	named := t.named(data)
+	for _, f := range named {
+		take(f)
 	}
 	for _, name := range slices.Sorted(maps.Keys(data)) {
-		if !known[name] {
-			faults = append(faults, fmt.Errorf("%w: a member that template %q does not have", ErrData, t.Name))
+		if !slices.ContainsFunc(named, func(f Field) bool { return f.Name == name }) {
+			take(Field{name, anyLine.Check, anyLine.Want})
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
 		return sealpost.Content{}, err
 	}
-	content.Text = t.Text(data)
+	if len(named) > 0 {
+		lines = append([]string{t.Sentence(data)}, lines[len(named):]...)
+	}
+	content.Text = strings.Join(lines, "\n")
 	return content, nil
 }
 
-func isCode(s string) bool {
-	return len(s) >= 4 && len(s) <= 10 && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" && s != ""
+// named are the template's own fields, where the data has every one of them.
+func (t Template) named(data map[string]string) []Field {
+	for _, f := range t.Fields {
+		if _, there := data[f.Name]; !there {
+			return nil
+		}
+	}
+	return t.Fields
 }
 
-// isAmount takes 0 to 12 digits before and exactly two or no digits after a
+// isAmount takes 1 to 12 digits before and exactly two or no digits after a
 // point, without leading zeros: one amount has few spellings.
 func isAmount(s string) bool {
 	whole, cents, point := strings.Cut(s, ".")
