@@ -18,7 +18,7 @@ func TestRoad(t *testing.T) {
 		{otp("+491511234567", "483920"), "Your code is 483920. It is valid for 5 minutes. Tell it to nobody."},
 		{Message{To: "+491511234567", Template: TemplatePayment, Transaction: "case-77", Correlation: "batch-9",
 			Data: map[string]string{"amount": "129.90", "currency": "EUR", "payee": "Bäckerei Schmidt"}}, "Payment of 129.90 EUR to Bäckerei Schmidt."},
-		{Message{To: "+491511234567", Template: TemplateAccount, Data: map[string]string{"what": "a new address"}},
+		{Message{To: "+491511234567", Template: TemplateAccount, Data: map[string]string{"change": "a new address"}},
 			"Your account was changed: a new address. If this was not you, call us."},
 	} {
 		for _, alg := range []sealpost.Alg{sealpost.EdDSA, sealpost.ES256} {

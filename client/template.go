@@ -67,8 +67,8 @@ func BuiltIn() []Template {
 			Name: TemplatePayment, TTL: 24 * time.Hour, Release: sealpost.ReleaseLogged,
 			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
 			Fields: []Field{
-				{"amount", isAmount, "a decimal number with at most two decimals"},
-				{"currency", isCurrency, "three capital letters (ISO 4217)"},
+				{"amount", isLine(32), "1 to 32 bytes of printable text on one line"},
+				{"currency", isLine(8), "1 to 8 bytes of printable text on one line"},
 				{"payee", isLine(64), "1 to 64 bytes of printable text on one line"},
 			},
 			Sentence: func(v map[string]string) string {
@@ -134,19 +134,6 @@ func (t Template) named(data map[string]string) []Field {
 		}
 	}
 	return t.Fields
-}
-
-// isAmount takes 1 to 12 digits before and exactly two or no digits after a
-// point, without leading zeros: one amount has few spellings.
-func isAmount(s string) bool {
-	whole, cents, point := strings.Cut(s, ".")
-	digits := func(d string) bool { return d != "" && strings.Trim(d, "0123456789") == "" }
-	return digits(whole) && len(whole) <= 12 && (whole == "0" || whole[0] != '0') &&
-		(!point || (digits(cents) && len(cents) == 2))
-}
-
-func isCurrency(s string) bool {
-	return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 // isLine takes text that shows as what it is: printable, on one line, without

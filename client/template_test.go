@@ -34,13 +34,13 @@ func TestTemplatesRender(t *testing.T) {
 		template string
 		data     map[string]string
 	}{
-		"nothing":              {TemplateOTP, nil},
-		"an empty code":        {TemplateOTP, map[string]string{"code": ""}},
-		"two lines":            {TemplateOTP, map[string]string{"code": "1\n2"}},
-		"a hidden character":   {TemplateOTP, map[string]string{"code": "12\u202e34"}},
-		"an amount of letters": {TemplatePayment, map[string]string{"amount": "much", "currency": "EUR", "payee": "X"}},
-		"a member's name":      {TemplateAccount, map[string]string{"what happened": "x"}},
-		"a value too long":     {TemplateAccount, map[string]string{"event": strings.Repeat("x", 257)}},
+		"nothing":            {TemplateOTP, nil},
+		"an empty code":      {TemplateOTP, map[string]string{"code": ""}},
+		"two lines":          {TemplateOTP, map[string]string{"code": "1\n2"}},
+		"a hidden character": {TemplateOTP, map[string]string{"code": "12\u202e34"}},
+		"a long currency":    {TemplatePayment, map[string]string{"amount": "1", "currency": "much too much", "payee": "X"}},
+		"a member's name":    {TemplateAccount, map[string]string{"what happened": "x"}},
+		"a value too long":   {TemplateAccount, map[string]string{"event": strings.Repeat("x", 257)}},
 		"nine members": {TemplateAccount, map[string]string{"a": "1", "b": "1", "c": "1", "d": "1", "e": "1",
 			"f": "1", "g": "1", "h": "1", "i": "1"}},
 	} {

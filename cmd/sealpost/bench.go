@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -59,6 +60,7 @@ func benchCommand() *cobra.Command {
 	var duration time.Duration
 	var batch int
 	var asJSON bool
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure what a relay accepts, against a bare server in the same run",
@@ -75,7 +77,7 @@ It ends with 70 if a promised message is not in the log at the end.`,
 			if duration < time.Second || duration > benchDurationMax || batch < 1 || batch > api.BatchMax {
 				return usage("want --duration of 1s to %v and --batch of 1 to %d", benchDurationMax, api.BatchMax)
 			}
-			b := &acceptBench{duration: duration, batch: batch, words: cmd.ErrOrStderr()}
+			b := &acceptBench{duration: duration, batch: batch, words: cmd.ErrOrStderr(), profile: profile}
 			report, err := b.run(cmd.Context())
 			if err != nil {
 				return err
@@ -90,6 +92,7 @@ It ends with 70 if a promised message is not in the log at the end.`,
 	cmd.Flags().DurationVar(&duration, "duration", 10*time.Second, "of each of the three phases")
 	cmd.Flags().IntVar(&batch, "batch", 1, "submissions in one POST")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of phase 2 to this file")
 	cmd.AddCommand(benchLifecycleCommand())
 	return cmd
 }
@@ -112,6 +115,7 @@ type acceptBench struct {
 	duration time.Duration
 	batch    int
 	words    io.Writer
+	profile  string // file for a CPU profile of phase 2; empty: none
 
 	world  *benchWorld
 	bodies [][]byte // requests' bodies, signed beforehand
@@ -271,12 +275,19 @@ func readInto(r io.Reader, b []byte) ([]byte, error) {
 // accept measures the relay and checks every promise afterwards.
 func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
 	answers := make([][]byte, len(b.bodies))
+	stop, err := startProfile(b.profile)
+	if err != nil {
+		return err
+	}
 	before, logged, start := cpuTime(), b.world.server.log.Checkpoint().Size, time.Now()
 	report, err := b.post(ctx, len(b.bodies)*2/3, 0, func(i int, body []byte) { answers[i] = append([]byte(nil), body...) })
 	if err != nil {
 		return err
 	}
 	spent, elapsed := cpuTime()-before, time.Since(start)
+	if err := stop(); err != nil {
+		return err
+	}
 	if r.BacklogEnd, err = b.world.backlog(ctx); err != nil {
 		return err
 	}
@@ -426,4 +437,19 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// startProfile profiles this process until the function it returns is called.
+func startProfile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }

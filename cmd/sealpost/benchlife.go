@@ -55,6 +55,7 @@ type lifecycleReport struct {
 func benchLifecycleCommand() *cobra.Command {
 	var duration time.Duration
 	var asJSON bool
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "lifecycle",
 		Short: "Measure the whole road: accept, dispatch over FCM, attempt, receipt, outcome, all logged",
@@ -68,7 +69,7 @@ It ends with 70 if a complete message lacks its outcome or its leaf at the end.`
 			if duration < time.Second || duration > benchDurationMax {
 				return usage("want --duration of 1s to %v", benchDurationMax)
 			}
-			b := &lifecycleBench{duration: duration, words: cmd.ErrOrStderr()}
+			b := &lifecycleBench{duration: duration, words: cmd.ErrOrStderr(), profile: profile}
 			r, err := b.run(cmd.Context())
 			if err != nil {
 				return err
@@ -87,6 +88,7 @@ It ends with 70 if a complete message lacks its outcome or its leaf at the end.`
 		},
 	}
 	cmd.Flags().DurationVar(&duration, "duration", 10*time.Second, "of the load")
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of the load to this file")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -95,6 +97,7 @@ It ends with 70 if a complete message lacks its outcome or its leaf at the end.`
 type lifecycleBench struct {
 	duration time.Duration
 	words    io.Writer
+	profile  string // file for a CPU profile of the load; empty: none
 
 	world   *benchWorld
 	carrier *lab.FCM
@@ -223,6 +226,10 @@ func (b *lifecycleBench) measure(ctx context.Context, fcmURL string, bodies [][]
 	}
 	fmt.Fprintln(b.words, "the whole road …")
 	host, bearer := b.world.address(), "Bearer "+b.world.secret
+	stopProfile, err := startProfile(b.profile)
+	if err != nil {
+		return r, err
+	}
 	cpu, start := cpuTime(), time.Now()
 	var accepted atomic.Int64
 	_, err = crowd.Do(ctx, crowd.Run{Address: host, Connections: lifeConnections, Count: len(bodies), For: b.duration,
@@ -254,7 +261,7 @@ func (b *lifecycleBench) measure(ctx context.Context, fcmURL string, bodies [][]
 				}
 			}
 		}})
-	if err != nil {
+	if err = errors.Join(err, stopProfile()); err != nil {
 		return r, err
 	}
 	within := b.complete.Load()

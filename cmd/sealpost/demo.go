@@ -338,22 +338,8 @@ func (d *demo) enrol(ctx context.Context) error {
 	if err := d.until(ctx, "phones answered", func() int { return d.answered }, len(to)); err != nil {
 		return err
 	}
-	for approved := 0; approved < len(to); {
-		var done []client.Approval
-		err := retryBusy(ctx, func() (err error) { done, err = d.sender.Approve(ctx); return err })
-		if err != nil {
-			return err
-		}
-		for _, a := range done {
-			if a.Err != nil {
-				return a.Err
-			}
-		}
-		if len(done) == 0 {
-			return fmt.Errorf("the relay lists %d of %d answers", approved, len(to))
-		}
-		approved += len(done)
-		d.progress.count("phones approved", approved, len(to))
+	if err := d.approve(ctx, len(to)); err != nil {
+		return err
 	}
 	for _, p := range d.phones {
 		if err := p.tell(phoneOrder{Do: "enrolled"}); err != nil {
@@ -361,6 +347,34 @@ func (d *demo) enrol(ctx context.Context) error {
 		}
 	}
 	return d.until(ctx, "phones enrolled", func() int { return d.enrolled }, len(to))
+}
+
+// approve signs a key event for each phone that answered. The relay takes none
+// before the sender's own key event is in the log, so it may have to be asked
+// again.
+func (d *demo) approve(ctx context.Context, phones int) error {
+	for approved := 0; approved < phones; {
+		done, err := d.sender.Approve(ctx)
+		if err != nil && !isBusy(err) {
+			return err
+		}
+		before := approved
+		for _, a := range done {
+			if a.Err == nil {
+				approved++
+			} else if !isBusy(a.Err) {
+				return a.Err
+			}
+		}
+		d.progress.count("phones approved", approved, phones)
+		if approved > before {
+			continue
+		}
+		if err := pause(ctx, pollFirst); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // demoBatch is how many lines are sealed and posted together.
