@@ -40,10 +40,11 @@ type projector struct {
 	next   uint64          // the log has so many
 	bell   chan struct{}
 	caught chan struct{} // rings whenever next reaches end
+	ended  chan struct{} // closed when run has returned
 }
 
 func newProjector(s Statements, l Projection, logger *slog.Logger) *projector {
-	return &projector{store: s, log: l, logger: logger, bell: make(chan struct{}, 1), caught: make(chan struct{}, 1)}
+	return &projector{store: s, log: l, logger: logger, bell: make(chan struct{}, 1), caught: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 // feed takes the news of one group commit.
@@ -141,6 +142,7 @@ func (p *projector) compare(ctx context.Context, from, to uint64) error {
 // run appends until ctx ends. It returns an error only where going on would
 // write a second history.
 func (p *projector) run(ctx context.Context) error {
+	defer close(p.ended)
 	wait := appendPause
 	for ctx.Err() == nil {
 		more, err := p.step(ctx)
@@ -259,6 +261,8 @@ func (p *projector) drained(ctx context.Context) {
 		}
 		select {
 		case <-p.caught:
+		case <-p.ended:
+			return
 		case <-ctx.Done():
 			return
 		}
