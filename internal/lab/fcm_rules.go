@@ -216,6 +216,8 @@ func (r *sendReader) scalar(f field, path string) error {
 func (r *sendReader) text(f field, path, s string) error {
 	switch f.kind {
 	case kindEnum:
+		// Case is ignored: the vendor's own Go SDK (4.19.0) sends "high".
+		s = strings.ToUpper(s)
 		if !slices.Contains(f.enum, s) {
 			return &violation{path, fmt.Sprintf("Invalid value at '%s' (TYPE_ENUM), %q", path, s)}
 		}

@@ -14,13 +14,14 @@ const honestSend = `{"validate_only":false,"message":{"token":"abc","data":{"b":
 
 func TestReadSend(t *testing.T) {
 	for name, body := range map[string]string{
-		"ours":         honestSend,
-		"snake case":   `{"message":{"fid":"x","android":{"collapse_key":"k","direct_boot_ok":true}}}`,
-		"white space":  " {\n\t\"message\" : { \"topic\" : \"news\" } }\r\n",
-		"null":         `{"message":{"token":"x","data":null,"android":null}}`,
-		"escapes":      `{"message":{"token":"x","data":{"k\u0041":"\"\\\n\u00e4"}}}`,
-		"fraction":     `{"message":{"token":"x","android":{"ttl":"3.000000001s"}}}`,
-		"every branch": `{"message":{"token":"x","notification":{"title":"t"},"androidV2":{"remoteNotification":{"mutableContent":true,"notification":{"id":7,"bodyLocArgs":["a","b"],"lightSettings":{"color":{"red":0.5,"alpha":"1"},"lightOnDuration":"1s"},"eventTime":"2026-11-23T10:00:00.5Z","visibility":"SECRET"}},"backgroundSync":{}},"apns":{"headers":{"apns-priority":"5"},"payload":{"aps":{"x":[1,2,{"y":null}]}}},"webpush":{"fcmOptions":{"link":"https://x"}}}}`,
+		"ours":           honestSend,
+		"snake case":     `{"message":{"fid":"x","android":{"collapse_key":"k","direct_boot_ok":true}}}`,
+		"white space":    " {\n\t\"message\" : { \"topic\" : \"news\" } }\r\n",
+		"the SDK's case": `{"message":{"token":"x","android":{"priority":"high","notification":{"visibility":"private"}}}}`,
+		"null":           `{"message":{"token":"x","data":null,"android":null}}`,
+		"escapes":        `{"message":{"token":"x","data":{"k\u0041":"\"\\\n\u00e4"}}}`,
+		"fraction":       `{"message":{"token":"x","android":{"ttl":"3.000000001s"}}}`,
+		"every branch":   `{"message":{"token":"x","notification":{"title":"t"},"androidV2":{"remoteNotification":{"mutableContent":true,"notification":{"id":7,"bodyLocArgs":["a","b"],"lightSettings":{"color":{"red":0.5,"alpha":"1"},"lightOnDuration":"1s"},"eventTime":"2026-11-23T10:00:00.5Z","visibility":"SECRET"}},"backgroundSync":{}},"apns":{"headers":{"apns-priority":"5"},"payload":{"aps":{"x":[1,2,{"y":null}]}}},"webpush":{"fcmOptions":{"link":"https://x"}}}}`,
 	} {
 		if _, err := readSend([]byte(body)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -75,7 +76,7 @@ func TestViolations(t *testing.T) {
 		`{"message":{"token":"x","data":["a"]}}`:                                            "message.data",
 		`{"message":"x"}`:                                                                   "message",
 		`{"validateOnly":"true","message":{"token":"x"}}`:                                   "validateOnly",
-		`{"message":{"token":"x","android":{"priority":"high"}}}`:                           "message.android.priority",
+		`{"message":{"token":"x","android":{"priority":"urgent"}}}`:                         "message.android.priority",
 		`{"message":{"token":"x","android":{"ttl":"1m"}}}`:                                  "message.android.ttl",
 		`{"message":{"token":"x","android":{"ttl":"60"}}}`:                                  "message.android.ttl",
 		`{"message":{"token":"x","android":{"ttl":60}}}`:                                    "message.android.ttl",
