@@ -266,7 +266,11 @@ func TestRandomDamage(t *testing.T) {
 // TestStateIsChecked: a state of another member, version or suite is refused,
 // and so is one whose secrets do not fit.
 func TestStateIsChecked(t *testing.T) {
-	x, device, _ := samples(t)
+	x := invite(t, X25519AES128)
+	device := x.phone.join(t, x.staged.Welcome, x.secrets)
+	if err := x.group.Apply(x.staged); err != nil {
+		t.Fatal(err)
+	}
 	state, err := device.Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -308,6 +312,18 @@ func TestStateIsChecked(t *testing.T) {
 		if err := restore(b, x.phone.signer); err == nil {
 			t.Errorf("%s: restored", name)
 		}
+	}
+	ratchets := func(leaf uint32) []byte {
+		p := device.cur().secrets.ratchets[leaf]
+		return encode(func(w *writer) { w.u32(leaf); p.handshake.write(w); p.application.write(w) })
+	}
+	mustOpen(t, device, mustProtect(t, x.group, "x"), "x") // now it has ratchets of both leaves
+	if state, err = device.Marshal(); err != nil {
+		t.Fatal(err)
+	}
+	swapped := bytes.Replace(state, append(ratchets(0), ratchets(1)...), append(ratchets(1), ratchets(0)...), 1)
+	if err := restore(swapped, x.phone.signer); bytes.Equal(swapped, state) || !errors.Is(err, ErrMalformed) {
+		t.Errorf("ratchets out of order: %v", err)
 	}
 	if err := restore(append([]byte{2}, state[1:]...), x.phone.signer); err == nil || !strings.Contains(err.Error(), "version") {
 		t.Errorf("another version: %v", err)

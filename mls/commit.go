@@ -155,11 +155,8 @@ func checkExternalList(list []sentProposal) error {
 	return nil
 }
 
-// plan applies a checked list of proposals, 12.3.
-func (e *epoch) plan(list []sentProposal, committer sender) (*plan, error) {
-	if err := checkList(list, committer); err != nil {
-		return nil, err
-	}
+// plan applies a list that checkList has passed, 12.3.
+func (e *epoch) plan(list []sentProposal) (*plan, error) {
 	n := &plan{tree: e.tree.clone(), extensions: e.context.extensions, needsPath: len(list) == 0}
 	for _, p := range list {
 		n.needsPath = n.needsPath || p.needsPath()
@@ -304,7 +301,10 @@ func (g *Group) receiveCommit(a *authContent) (Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := e.plan(list, committer)
+	if err := checkList(list, committer); err != nil {
+		return nil, err
+	}
+	n, err := e.plan(list)
 	if err != nil {
 		return nil, err
 	}

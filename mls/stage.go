@@ -93,7 +93,10 @@ func (g *Group) stage(own []*proposal, path bool) (*Staged, error) {
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	n, err := e.plan(list, me)
+	if err := checkList(list, me); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	n, err := e.plan(list)
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
