@@ -108,6 +108,29 @@ func TestReadEnvelope(t *testing.T) {
 	}
 }
 
+// FuzzParseEnvelope: the short way accepts what package sealpost accepts, and
+// reads the same.
+func FuzzParseEnvelope(f *testing.F) {
+	for _, n := range []int{1, 23, 24, 255, 256, 257, 4000} {
+		b, err := sealpost.EncodeEnvelope(sealpost.Envelope{Message: bytes.Repeat([]byte("m"), n)})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(b[:len(b)-1])
+		f.Add(append(b[:len(b):len(b)], 0))
+	}
+	f.Add([]byte("\xa1\x03\x59\x00\x01m")) // a length that has a shorter form
+	f.Add(append([]byte("\xa1\x03\x59\x00\xff"), bytes.Repeat([]byte("m"), 255)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, ok := parseEnvelope(b)
+		want, err := sealpost.ParseEnvelope(b)
+		if ok != (err == nil) || ok && !bytes.Equal(got.Message, want.Message) {
+			t.Errorf("read as %v %v, want %v %v", got, ok, want, err)
+		}
+	})
+}
+
 // FuzzPrivateMessage: what is accepted re-encodes to itself.
 func FuzzPrivateMessage(f *testing.F) {
 	f.Add(privateMessage([]byte("group"), 7, contentApplication, []byte("aad")))
