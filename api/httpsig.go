@@ -83,7 +83,7 @@ func parseSigInput(header string) (in sigInput, ok bool) {
 
 func (in *sigInput) readComponents(s string) (rest string, ok bool) {
 	s, ok = strings.CutPrefix(s, "(")
-	for n := 0; ok && n <= sigComponents; n++ {
+	for n := 0; ok && n < sigComponents; n++ {
 		var c string
 		if c, s, ok = cutString(s); !ok {
 			return "", false

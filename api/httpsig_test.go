@@ -378,3 +378,83 @@ func FuzzSigValue(f *testing.F) {
 		}
 	})
 }
+
+// Each header has one spelling.
+func TestHeadersHaveOneSpelling(t *testing.T) {
+	for header, ok := range map[string]bool{
+		`a=("x")`:                    true,
+		`a=("x" "y");b=1;c="d"`:      true,
+		`a=("x");b=0`:                true,
+		`a=("x");b=01`:               false,
+		`a=("x");b=-1`:               false,
+		`a=("x");b=1.0`:              false,
+		`a=("x");b=`:                 false,
+		`a=("x");b`:                  false,
+		`a=("x"); b=1`:               false,
+		`a=("x");b=1;b=2`:            false,
+		`a=("x");b="1";b="2"`:        false,
+		`a=("x");b=1;b="2"`:          false,
+		`a=("x");b=?1`:               false,
+		`a=("x");b=:AA==:`:           false,
+		`a=("x");b="\""`:             false,
+		"a=(\"x\");b=\"\x7f\"":       false,
+		"a=(\"x\");b=\"\u00fc\"":     false,
+		`a=("x" )`:                   false,
+		`a=( "x")`:                   false,
+		`a=("x""y")`:                 false,
+		`a=("x";sf)`:                 false,
+		`a=()`:                       false,
+		`a=(x)`:                      false,
+		`a=("x"`:                     false,
+		`a=("x"),b=("y")`:            false,
+		`A=("x")`:                    false,
+		`=("x")`:                     false,
+		` a=("x")`:                   false,
+		`a=("x") `:                   false,
+		``:                           false,
+		`a=("x");b=9999999999999999`: false,
+		`a=(` + strings.Repeat(`"x" `, 16) + `"x")`:       false,
+		`a=("x");a=1;b=1;c=1;d=1;e=1;f=1;g=1;h=1;i=1`:     false,
+		`a=("` + strings.Repeat("x", sigHeaderMax) + `")`: false,
+	} {
+		if _, got := parseSigInput(header); got != ok {
+			t.Errorf("Signature-Input %q: %v", header, got)
+		}
+	}
+	for header, ok := range map[string]bool{
+		"a=:AAAA:": true, "a=:AA==:": true, "a=::": true,
+		"a=:AA=:": false, "a=:AB==:": false, "a=:AA:": false, "a=:AA\n==:": false, "a=:AA\r==:": false, "a=AAAA": false, "a=:": false,
+		"a=:AAAA:;b": false, "a=:AAAA:,b=:AAAA:": false, "a=:A_-A:": false, "A=:AAAA:": false, ":AAAA:": false,
+		"a=:" + strings.Repeat("A", sigHeaderMax) + ":": false,
+	} {
+		if _, _, got := parseSigValue(header); got != ok {
+			t.Errorf("Signature %q: %v", header, got)
+		}
+	}
+}
+
+// The key id that a signature names is that of the key which made it.
+func TestKeyIDIsTheKeys(t *testing.T) {
+	k, other := newKey(t, sealpost.EdDSA), newKey(t, sealpost.EdDSA)
+	r := httptest.NewRequest("GET", "https://relay.example/x", nil)
+	for name, c := range map[string]struct {
+		named *sealpost.PrivateKey
+		ok    bool
+	}{"its own": {k, true}, "another": {other, false}} {
+		if err := signDevice(r, nil, misnamed{k, c.named.Public()}, now, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		claim, ok := readDeviceClaim(r.Header, false)
+		if !ok || claim.verify(k.Public(), r, "https://relay.example/x", nil) != c.ok {
+			t.Errorf("%s: want %v", name, c.ok)
+		}
+	}
+}
+
+// misnamed signs with one key and shows another.
+type misnamed struct {
+	*sealpost.PrivateKey
+	shown sealpost.PublicKey
+}
+
+func (m misnamed) Public() sealpost.PublicKey { return m.shown }
