@@ -166,7 +166,7 @@ func (g *group) insertStatement(h *sealpost.Hold, app string, message int64, tag
 	}
 	_, err = g.c.exec(`INSERT INTO statements (seq, kind, message, data_key, tag, leaf, statement, salt, promise) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		g.next, int(h.Kind), link, k.id, tag, h.Leaf[:],
-		k.seal(p, columnStatement, h.Statement), k.seal(p, columnSalt, h.Salt[:]), k.seal(p, columnPromise, h.Promise))
+		g.sealer.seal(k, p, columnStatement, h.Statement), g.sealer.seal(k, p, columnSalt, h.Salt[:]), g.sealer.seal(k, p, columnPromise, h.Promise))
 	if err != nil {
 		return sealpost.Held{}, err
 	}

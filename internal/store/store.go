@@ -67,6 +67,7 @@ type DB struct {
 	c       *conn
 	next    uint64 // the seq of the next statement
 	failed  error  // why no more writes are taken
+	sealer  sealer
 	devices *devices
 	apps    map[string]int64 // tenants' rows by name
 	names   map[int64]string
