@@ -10,6 +10,7 @@ package evidencetest
 import (
 	"crypto/sha256"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 
@@ -213,8 +214,12 @@ func (w *World) make(step string) (sealpost.Statement, sealpost.Signer) {
 	case "claim":
 		return sealpost.CarrierClaim{ID: w.Message, Attempt: sealpost.AttemptID(w.Message), Carrier: sealpost.FCM, Claim: sealpost.ClaimDelivered,
 			Received: Start + 1500, Raw: sha256.Sum256([]byte("raw"))}, w.Relay
-	case "outcome", "outcome-again":
+	case "outcome":
 		return w.outcome(), w.Relay
+	case "outcome-again":
+		o := w.outcome()
+		o.Decided++
+		return o, w.Relay
 	}
 	return w.receipt(name, w.Devices[i]), w.Devices[i].Key
 }
@@ -296,7 +301,7 @@ func (w *World) Exhibit(name string) evidence.Exhibit {
 // Bundle holds every entry but those named, and the roster.
 func (w *World) Bundle(without ...string) *evidence.Bundle {
 	b := &evidence.Bundle{Version: evidence.Version, ID: w.Message, Rosters: [][]byte{w.Roster.Encode()}}
-	for name := range w.Entries {
+	for _, name := range slices.Sorted(maps.Keys(w.Entries)) {
 		if !slices.Contains(without, name) {
 			b.Exhibits = append(b.Exhibits, w.Exhibit(name))
 		}
