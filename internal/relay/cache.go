@@ -9,9 +9,13 @@ import (
 )
 
 // How much is remembered of the store, and for how long. What this process
-// changes it forgets at once; the time bounds what another process changes.
+// changes it forgets at once, and the store belongs to one process; the times
+// bound what another hand in it changes. That of access is the promise of
+// the gate's interface in package api.
 const (
-	cachedFor        = 3 * time.Second
+	accessFor        = 3 * time.Second
+	keyringFor       = time.Minute
+	messagesCached   = 1 << 16
 	tenantsCached    = 4096
 	recipientsCached = 1 << 16
 	devicesCached    = 1 << 16
@@ -19,10 +23,11 @@ const (
 	headsCached      = 1024
 )
 
-// A cache remembers answers of the store for cachedFor. Look-ups of one key that
+// A cache remembers answers of the store for a time. Look-ups of one key that
 // come together ask the store once.
 type cache[K comparable, V any] struct {
 	now func() time.Time
+	ttl time.Duration
 
 	mu      sync.Mutex
 	lru     *simplelru.LRU[K, cached[V]]
@@ -41,12 +46,12 @@ type load[V any] struct {
 	err   error
 }
 
-func newCache[K comparable, V any](size int, now func() time.Time) *cache[K, V] {
+func newCache[K comparable, V any](size int, ttl time.Duration, now func() time.Time) *cache[K, V] {
 	lru, err := simplelru.NewLRU[K, cached[V]](size, nil)
 	if err != nil {
 		panic("relay: a cache of no size: " + err.Error())
 	}
-	return &cache[K, V]{now: now, lru: lru, loading: map[K]*load[V]{}}
+	return &cache[K, V]{now: now, ttl: ttl, lru: lru, loading: map[K]*load[V]{}}
 }
 
 // get answers from memory or asks fetch. Errors are not remembered.
@@ -71,7 +76,7 @@ func (c *cache[K, V]) get(ctx context.Context, k K, fetch func(context.Context, 
 		delete(c.loading, k)
 	}
 	if l.err == nil && c.forgets == forgets {
-		c.lru.Add(k, cached[V]{l.value, c.now().Add(cachedFor)})
+		c.lru.Add(k, cached[V]{l.value, c.now().Add(c.ttl)})
 	}
 	c.mu.Unlock()
 	close(l.done)
@@ -85,6 +90,13 @@ func (l *load[V]) wait(ctx context.Context) (v V, err error) {
 	case <-ctx.Done():
 		return v, ctx.Err()
 	}
+}
+
+// put remembers what needs no asking.
+func (c *cache[K, V]) put(k K, v V) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lru.Add(k, cached[V]{v, c.now().Add(c.ttl)})
 }
 
 // forget makes the next look-up of a key ask the store again, even where one is

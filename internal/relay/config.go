@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/sealpost/sealpost"
@@ -46,10 +47,12 @@ type Config struct {
 	Logger  *slog.Logger
 	Metrics Metrics
 
-	// Full and Lost are what errors of the store match: that a limit is reached and
-	// nothing changed, and that the store must be opened again before it holds
-	// anything more, upon which Run ends. Nil: it has no such error.
-	Full, Lost error
+	// Full is what the store's errors match that say that a limit is reached and
+	// nothing changed. Nil: it has none.
+	Full error
+	// Lost is what errors of store and log match after which they take nothing more
+	// until they are opened again: Run ends with such an error.
+	Lost []error
 
 	// MergeDelay is a promise's log-by after its accepted time. Default
 	// sealpost.MergeDelay, at least twice Lag.
@@ -145,6 +148,11 @@ func (m Metrics) withDefaults() Metrics {
 		m.Batch = func(int, bool) {}
 	}
 	return m
+}
+
+// isLost says that a neighbour must be opened again.
+func isLost(lost []error, err error) bool {
+	return slices.ContainsFunc(lost, func(l error) bool { return errors.Is(err, l) })
 }
 
 func orDefault[T comparable](v *T, d T) {

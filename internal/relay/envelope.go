@@ -55,7 +55,7 @@ func readEnvelope(c sealpost.Commitment, blob []byte) (commits []commitKey, ok b
 // costs more than all other checks together but the signature's.
 func parseEnvelope(blob []byte) (sealpost.Envelope, bool) {
 	const head = "\xa1\x03\x59" // map of one, key 3, byte string with a length of two bytes
-	if len(blob) > len(head)+2 && string(blob[:len(head)]) == head {
+	if len(blob) > len(head)+2 && len(blob) <= sealpost.BlobMax && string(blob[:len(head)]) == head {
 		message := blob[len(head)+2:]
 		if n := int(binary.BigEndian.Uint16(blob[len(head):])); n == len(message) && n > 0xff {
 			return sealpost.Envelope{Message: message}, true

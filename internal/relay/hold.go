@@ -44,7 +44,7 @@ type committer struct {
 	idle    chan struct{} // rings when there is nothing to commit
 
 	store     Statements
-	lost      error
+	lost      []error
 	signer    sealpost.Signer
 	origin    string
 	delay     time.Duration
@@ -82,7 +82,7 @@ func (c *committer) run(ctx context.Context, report func(error)) {
 		c.busy.Store(true)
 		for group := c.take(); len(group) > 0; group = c.take() {
 			c.current.Store(group[0].at.UnixNano())
-			if err := c.commit(ctx, group); c.isLost(err) {
+			if err := c.commit(ctx, group); isLost(c.lost, err) {
 				report(err)
 			}
 			c.current.Store(0)
@@ -93,8 +93,6 @@ func (c *committer) run(ctx context.Context, report func(error)) {
 }
 
 func (c *committer) take() []*item { return c.queue.take(groupMax, groupBytesMax) }
-
-func (c *committer) isLost(err error) bool { return c.lost != nil && errors.Is(err, c.lost) }
 
 func (c *committer) commit(ctx context.Context, group []*item) error {
 	if group = c.turnAway(group); len(group) == 0 {
@@ -224,7 +222,7 @@ func (c *committer) hold(ctx context.Context, holds []sealpost.Hold) (held []sea
 			return held, nil
 		}
 		c.logger.Warn("hold a group", "statements", len(holds), "try", try+1, "err", err)
-		if c.isLost(err) {
+		if isLost(c.lost, err) {
 			break
 		}
 	}

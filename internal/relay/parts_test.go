@@ -151,10 +151,10 @@ func FuzzPrivateMessage(f *testing.F) {
 }
 
 // A cache asks once for look-ups that come together, forgets on demand even what
-// is under way, and remembers for cachedFor.
+// is under way, and remembers for its time.
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache[string, int](2, time.Now)
+		c := newCache[string, int](2, 3*time.Second, time.Now)
 		asked := 0
 		fetch := func(context.Context, string) (int, error) {
 			asked++
@@ -175,7 +175,7 @@ func TestCache(t *testing.T) {
 		if v := get(); v != 1 || asked != 1 {
 			t.Errorf("four look-ups asked %d times", asked)
 		}
-		time.Sleep(cachedFor - 2*time.Second)
+		time.Sleep(3*time.Second - 2*time.Second)
 		if v := get(); v != 1 {
 			t.Error("forgotten early")
 		}

@@ -30,6 +30,7 @@ var ErrDiverged = errors.New("log and store differ")
 type projector struct {
 	store  Statements
 	log    Projection
+	lost   []error
 	logger *slog.Logger
 
 	mu     sync.Mutex
@@ -43,8 +44,8 @@ type projector struct {
 	ended  chan struct{} // closed when run has returned
 }
 
-func newProjector(s Statements, l Projection, logger *slog.Logger) *projector {
-	return &projector{store: s, log: l, logger: logger, bell: make(chan struct{}, 1), caught: make(chan struct{}, 1), ended: make(chan struct{})}
+func newProjector(s Statements, l Projection, lost []error, logger *slog.Logger) *projector {
+	return &projector{store: s, log: l, lost: lost, logger: logger, bell: make(chan struct{}, 1), caught: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 // feed takes the news of one group commit.
@@ -140,14 +141,14 @@ func (p *projector) compare(ctx context.Context, from, to uint64) error {
 }
 
 // run appends until ctx ends. It returns an error only where going on would
-// write a second history.
+// write a second history, or where the log takes nothing more.
 func (p *projector) run(ctx context.Context) error {
 	defer close(p.ended)
 	wait := appendPause
 	for ctx.Err() == nil {
 		more, err := p.step(ctx)
 		switch {
-		case errors.Is(err, ErrDiverged):
+		case errors.Is(err, ErrDiverged), isLost(p.lost, err):
 			p.logger.Error("project the store into the log", "err", err)
 			return err
 		case err != nil && ctx.Err() == nil:

@@ -77,11 +77,11 @@ func (r *Relay) checkReceipt(ctx context.Context, d sealpost.Device, raw []byte)
 	if id := d.Key.ID(); s.KeyID() != id || receipt.Key != id || s.Alg() != d.Key.Alg() {
 		return nil, api.ErrWrongDevice
 	}
-	m, err := r.cfg.Store.Message(ctx, receipt.ID)
+	m, err := r.messages.get(ctx, receipt.ID, r.findMessage)
 	if err != nil && !errors.Is(err, sealpost.ErrNotFound) {
 		return nil, r.answer("look up a message", err)
 	}
-	if err != nil || m.App != d.App || m.Recipient != d.Recipient {
+	if err != nil || m.app != d.App || m.recipient != d.Recipient {
 		return nil, api.ErrNotFound
 	}
 	if p := matches(receipt, m); p != nil {
@@ -93,16 +93,30 @@ func (r *Relay) checkReceipt(ctx context.Context, d sealpost.Device, raw []byte)
 		check: signatureCheck{d.Key, s.ToBeSigned(), s.Signature()}}, nil
 }
 
+// fixed is what never changes of a message.
+type fixed struct {
+	app        string
+	recipient  sealpost.Recipient
+	commitment sealpost.Hash
+	blob       sealpost.Hash
+	roster     sealpost.Hash
+}
+
+func (r *Relay) findMessage(ctx context.Context, id sealpost.MessageID) (fixed, error) {
+	m, err := r.cfg.Store.Message(ctx, id)
+	return fixed{m.App, m.Recipient, m.Commitment, m.Blob, m.Roster}, err
+}
+
 // matches holds a receipt against the message that it names. A device that
 // refuses may have received another blob, and may know another roster: that is
 // what it refuses for. One that opened the message can have neither.
-func matches(receipt sealpost.Receipt, m sealpost.Message) *api.Problem {
+func matches(receipt sealpost.Receipt, m fixed) *api.Problem {
 	switch {
-	case receipt.Commitment != m.Commitment:
+	case receipt.Commitment != m.commitment:
 		return api.ErrWrongCommitment
-	case receipt.Blob != m.Blob && receipt.Reason != sealpost.ReasonBlob:
+	case receipt.Blob != m.blob && receipt.Reason != sealpost.ReasonBlob:
 		return api.ErrWrongCommitment.With("another blob")
-	case receipt.Level.Positive() && receipt.Roster != m.Roster:
+	case receipt.Level.Positive() && receipt.Roster != m.roster:
 		return api.ErrWrongCommitment.With("another roster")
 	}
 	return nil

@@ -31,6 +31,7 @@ type Relay struct {
 	devices    *cache[sealpost.KeyID, sealpost.Device]
 	apiKeys    *cache[sealpost.Hash, sealpost.APIKey]
 	heads      *cache[sealpost.Head, struct{}]
+	messages   *cache[sealpost.MessageID, fixed]
 
 	claims      *buckets[string]         // KeyPackages of one app
 	deviceClaim *buckets[sealpost.KeyID] // KeyPackages of one device
@@ -61,18 +62,19 @@ func New(cfg Config) (*Relay, error) {
 		inboxes:   newInboxes(),
 		wakes:     &wakes{},
 
-		senders:    newCache[string, senderKeys](tenantsCached, cfg.Now),
-		recipients: newCache[recipientKey, []sealpost.Device](recipientsCached, cfg.Now),
-		devices:    newCache[sealpost.KeyID, sealpost.Device](devicesCached, cfg.Now),
-		apiKeys:    newCache[sealpost.Hash, sealpost.APIKey](apiKeysCached, cfg.Now),
-		heads:      newCache[sealpost.Head, struct{}](headsCached, cfg.Now),
+		senders:    newCache[string, senderKeys](tenantsCached, keyringFor, cfg.Now),
+		recipients: newCache[recipientKey, []sealpost.Device](recipientsCached, keyringFor, cfg.Now),
+		devices:    newCache[sealpost.KeyID, sealpost.Device](devicesCached, keyringFor, cfg.Now),
+		apiKeys:    newCache[sealpost.Hash, sealpost.APIKey](apiKeysCached, accessFor, cfg.Now),
+		messages:   newCache[sealpost.MessageID, fixed](messagesCached, keyringFor, cfg.Now),
+		heads:      newCache[sealpost.Head, struct{}](headsCached, keyringFor, cfg.Now),
 
 		claims:      newBuckets[string](claimBurst, claimEvery, tenantsCached),
 		deviceClaim: newBuckets[sealpost.KeyID](deviceClaimBurst, deviceClaimEvery, devicesCached),
 		closing:     make(chan struct{}, 1),
 	}
 	r.admission = newAdmission(cfg.QueueBytes, cfg.Metrics.Queue)
-	r.projector = newProjector(cfg.Store, cfg.Log, cfg.Logger)
+	r.projector = newProjector(cfg.Store, cfg.Log, cfg.Lost, cfg.Logger)
 	r.committer = newCommitter(cfg, r.published, r.settled, r.projector.ask)
 	r.verifier = newVerifier(r.committer, cfg.Now, cfg.Metrics.Batch)
 	return r, nil
@@ -152,6 +154,7 @@ func (r *Relay) settled(group []*item, n news) {
 func (r *Relay) heed(it *item) {
 	switch h := it.hold; {
 	case h.Commitment != nil:
+		r.messages.put(h.ID, fixed{h.App, h.Commitment.Recipient, h.Hash, h.Commitment.Blob, h.Commitment.Roster})
 		r.inboxes.arrived(recipientKey{h.App, h.Commitment.Recipient}, it.held.Record.Seq)
 		if h.Commitment.Release == sealpost.ReleaseHeld {
 			r.wakes.ring()

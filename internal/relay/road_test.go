@@ -308,7 +308,7 @@ func TestLost(t *testing.T) {
 		if err := w.stop(); err != nil {
 			t.Fatal(err)
 		}
-		w.cfg.Lost = relaytest.ErrFault
+		w.cfg.Lost = []error{relaytest.ErrFault}
 		w.start()
 		w.store.FailHolds(1, false)
 		if v := w.submit(w.draft().seal(t))[0]; problemOf(v) != "unavailable" {
@@ -316,6 +316,12 @@ func TestLost(t *testing.T) {
 		}
 		if err := w.stop(); !errors.Is(err, relaytest.ErrFault) {
 			t.Errorf("ended with %v", err)
+		}
+		w.start()
+		w.log.FailAppends(1, false)
+		w.send()
+		if err := w.stop(); !errors.Is(err, relaytest.ErrFault) {
+			t.Errorf("with a log that takes nothing more: ended with %v", err)
 		}
 	})
 }
