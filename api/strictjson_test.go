@@ -55,3 +55,28 @@ func TestStrictJSONBounds(t *testing.T) {
 		t.Errorf("a caller's long name comes back: %d bytes", len(p.Pointer))
 	}
 }
+
+func TestNullIsNoValue(t *testing.T) {
+	for _, body := range []string{`{"statement":null}`, `{"statement": null }`} {
+		var in KeyEventPost
+		if p := decodeJSON([]byte(body), &in); p == nil || p.Pointer != "/statement" {
+			t.Errorf("%s: %v", body, p)
+		}
+	}
+	var in KeyEventPost
+	if p := decodeJSON([]byte(`{"statement":""}`), &in); p != nil {
+		t.Errorf("an empty string: %v", p)
+	}
+}
+
+// A route without a body refuses one, with a length or without.
+func TestBodyWhereNoneIsWanted(t *testing.T) {
+	for _, length := range []int64{2, -1} {
+		w := newWorld(t)
+		r := w.request("GET", "/v1/messages", MediaJSON, []byte("{}"))
+		r.ContentLength = length
+		if p := problemOf(t, w.do(r)); !p.Is(ErrMalformed) || w.calls() != 0 {
+			t.Errorf("length %d: %s", length, p.Type)
+		}
+	}
+}
