@@ -25,7 +25,7 @@ func secretsOf(cs *cryptoSuite, r ratchet, n int) map[string][]byte {
 }
 
 // TestF1ForwardSecrecyInsideEpoch: a state captured after n messages holds
-// nothing that opens one of them, on either side. R3.
+// nothing that opens one of them, on either side.
 func TestF1ForwardSecrecyInsideEpoch(t *testing.T) {
 	for _, s := range []Suite{X25519AES128, P256AES128} {
 		a, b, ga, gb := pair(t, s)

@@ -123,6 +123,7 @@ func same(what string, have, want []byte) error {
 	return nil
 }
 
+// TestVectors runs every official file. R2
 func TestVectors(t *testing.T) {
 	vectorsFolder(t)
 	t.Run("tree-math", func(t *testing.T) { runVectors(t, "tree-math.json", checkTreeMath) })

@@ -102,7 +102,8 @@ func (x *welcome) openGroupInfo(cs *cryptoSuite, member []byte, items int) (*gro
 
 // Join enters a group from a Welcome that carries the ratchet tree. The
 // KeyPackage's secrets must then be deleted, once the group is durable, unless
-// the package is a last resort.
+// the package is a last resort. The caller refuses a group id it is already
+// using (12.4.3.1): this package knows of no other group.
 func Join(welcome []byte, kp *KeyPackageSecrets, sg Signer, v Validator, p Policy) (*Group, error) {
 	return JoinWithTree(welcome, nil, kp, sg, v, p)
 }

@@ -153,7 +153,7 @@ func treeOf(t *testing.T, gi *groupInfo, rehash bool, change func(*tree)) {
 }
 
 // TestHostileAdder spoils one field of the GroupInfo at a time, with valid
-// encryption and, where it helps the attacker, a valid signature.
+// encryption and, where it helps the attacker, a valid signature. R25
 func TestHostileAdder(t *testing.T) {
 	x := invite(t, X25519AES128)
 	ghost := newPerson(t, X25519AES128, "ghost")
