@@ -1,7 +1,7 @@
 // Package evidence decides, offline, what one bundle proves of one message:
 // what was committed, when, by which key, and what which device asserts. It
 // implements spec/bundle.md and spec/policy.md; a comment such as "bundle 2"
-// or "policy 3" names a section there.
+// or "policy 2" names a section there.
 //
 // # Units
 //
