@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -66,14 +67,21 @@ func (g *group) claim(now, lease sealpost.UnixMilli, logged uint64, n int) (out 
 // lease takes one route, or ends its queueing where it can no longer be tried.
 func (g *group) lease(r row, now, lease sealpost.UnixMilli) (claim, bool, error) {
 	message, expires := r.uint(0), sealpost.UnixMilli(r.int(3))
+	unqueue := func() (claim, bool, error) {
+		_, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND device = ?`, message, r.int(1))
+		return claim{}, false, err
+	}
 	d, err := g.device(r.int(1))
+	if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others waiting
+		g.log.Error("a device cannot be woken", "seq", message, "err", err)
+		return unqueue()
+	}
 	if err != nil {
 		return claim{}, false, err
 	}
 	at, reachable := d.reach(r.int(4))
 	if expires <= now || !reachable || d.Revoked != 0 {
-		_, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND device = ?`, message, d.id)
-		return claim{}, false, err
+		return unqueue()
 	}
 	_, err = g.c.exec(`UPDATE routes SET queue = ?, turn = ?, endpoint = ? WHERE message = ? AND device = ?`,
 		queueTimed, int64(lease), at.id, message, d.id)
@@ -93,6 +101,10 @@ func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixM
 				continue
 			}
 			w, err := db.work(c, readMessageRow(r), cl)
+			if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others waiting
+				db.log.Error("a message cannot be sent", "seq", cl.message, "err", err)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("seq %d: %w", cl.message, err)
 			}
@@ -105,11 +117,7 @@ func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixM
 }
 
 func (db *DB) work(c *conn, m messageRow, cl claim) (w sealpost.Work, err error) {
-	record, err := db.vault.record(c, m.seq)
-	if err != nil {
-		return w, err
-	}
-	message, signed, err := describe(m, record)
+	signed, err := db.vault.signed(c, m)
 	if err != nil {
 		return w, err
 	}
@@ -121,5 +129,7 @@ func (db *DB) work(c *conn, m messageRow, cl claim) (w sealpost.Work, err error)
 	if err != nil {
 		return w, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return sealpost.Work{Message: message, Device: cl.device.keyID, Endpoint: cl.at.Endpoint, Sealed: sealed, Number: uint32(cl.tries + 1)}, nil
+	commitment := sealed.Commitment()
+	return sealpost.Work{Message: describe(m, signed.Hash(), &commitment), Device: cl.device.keyID, Endpoint: cl.at.Endpoint,
+		Sealed: sealed, Number: uint32(cl.tries + 1)}, nil
 }

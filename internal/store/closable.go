@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"slices"
 
 	"github.com/sealpost/sealpost"
@@ -23,6 +25,10 @@ func (db *DB) Closable(ctx context.Context, now sealpost.UnixMilli, limit int) (
 		rows, err := c.all(`SELECT `+messageColumns+` FROM messages WHERE phase = ? AND turn <= ? ORDER BY turn LIMIT ?`, phaseOpen, int64(now), page(limit))
 		for _, r := range rows {
 			closing, err := db.vault.closing(c, readMessageRow(r))
+			if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others open
+				db.log.Error("a message cannot be closed", "seq", r.uint(0), "err", err)
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -34,36 +40,30 @@ func (db *DB) Closable(ctx context.Context, now sealpost.UnixMilli, limit int) (
 }
 
 func (v *vault) closing(c *conn, m messageRow) (out sealpost.Closing, err error) {
-	record, err := v.record(c, m.seq)
-	if err != nil {
-		return out, err
-	}
-	if out.Message, _, err = describe(m, record); err != nil {
+	if out.Message, err = v.describeRow(c, m); err != nil {
 		return out, err
 	}
 	if out.End = m.ready; out.End == 0 {
 		out.End = sealpost.Expired
+	}
+	counted := map[sealpost.Kind]*[]sealpost.Hash{
+		sealpost.KindAttempt: &out.Attempts, sealpost.KindCarrierClaim: &out.Claims, sealpost.KindReceipt: &out.Receipts,
 	}
 	rows, err := c.all(`SELECT `+statementColumns+` FROM statements WHERE message = ?`, m.seq)
 	if err != nil {
 		return out, err
 	}
 	for _, r := range rows {
-		record, err := v.readRecord(c, r)
+		statement, _, err := v.openStatement(c, r)
 		if err != nil {
 			return out, err
 		}
-		switch record.Kind {
-		case sealpost.KindAttempt:
-			out.Attempts = append(out.Attempts, record.Hash)
-		case sealpost.KindCarrierClaim:
-			out.Claims = append(out.Claims, record.Hash)
-		case sealpost.KindReceipt:
-			out.Receipts = append(out.Receipts, record.Hash)
+		if hashes := counted[sealpost.Kind(r.int(1))]; hashes != nil {
+			*hashes = append(*hashes, sha256.Sum256(statement))
 		}
 	}
-	for _, hashes := range [][]sealpost.Hash{out.Attempts, out.Claims, out.Receipts} {
-		slices.SortFunc(hashes, func(a, b sealpost.Hash) int { return bytes.Compare(a[:], b[:]) })
+	for _, hashes := range counted {
+		slices.SortFunc(*hashes, func(a, b sealpost.Hash) int { return bytes.Compare(a[:], b[:]) })
 	}
 	return out, nil
 }

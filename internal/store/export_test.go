@@ -1,6 +1,10 @@
 package store
 
-import "os"
+import (
+	"os"
+
+	"github.com/sealpost/sealpost"
+)
 
 // BreakSpool makes every further write to the spool fail.
 func (db *DB) BreakSpool() error {
@@ -17,4 +21,17 @@ func (db *DB) BreakSpool() error {
 		db.spool.files[id] = readOnly
 	}
 	return nil
+}
+
+// FailCommit holds h in a group that fails at its end.
+func (db *DB) FailCommit(h sealpost.Hold) error {
+	db.writer.Lock()
+	defer db.writer.Unlock()
+	return db.commit(func(g *group) error {
+		refs := g.spoolBlobs([]sealpost.Hold{h})
+		if _, err := g.hold(&h, refs[0]); err != nil {
+			return err
+		}
+		return os.ErrDeadlineExceeded
+	})
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -29,30 +30,42 @@ func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held,
 	}
 	db.writer.Lock()
 	defer db.writer.Unlock()
-	jobs := db.takeWaiting()
-	out := make([]sealpost.Held, len(holds))
-	err := db.commit(func(g *group) error {
-		refs := g.spoolBlobs(holds)
-		for i := range holds {
-			held, err := g.hold(&holds[i], refs[i])
-			if err != nil && !isAnswer(err) {
-				return fmt.Errorf("statement %d of the group: %w", i, err)
-			}
-			held.Err = err
-			out[i] = held
-		}
-		return g.run(jobs)
-	})
-	for _, j := range jobs {
-		j.done = true
-		if err != nil {
-			j.err = err
-		}
-	}
+	out, err := db.holdGroup(holds)
 	if err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
 	}
 	return out, nil
+}
+
+// holdGroup commits a group. A hold that meets a damaged row is answered with
+// that and the group is held without it: fsck names the row, and one recipient's
+// damage must not stop the relay.
+func (db *DB) holdGroup(holds []sealpost.Hold) (out []sealpost.Held, err error) {
+	out = make([]sealpost.Held, len(holds))
+	damaged := make([]error, len(holds))
+	for range holds {
+		at := 0
+		err = db.commit(func(g *group) error {
+			refs := g.spoolBlobs(holds)
+			for at = range holds {
+				held, err := sealpost.Held{}, damaged[at]
+				if err == nil {
+					held, err = g.hold(&holds[at], refs[at])
+				}
+				if err != nil && !isAnswer(err) && err != damaged[at] {
+					return fmt.Errorf("statement %d of the group: %w", at, err)
+				}
+				held.Err = err
+				out[at] = held
+			}
+			return nil
+		})
+		if !errors.Is(err, ErrDamaged) || db.failed != nil {
+			break
+		}
+		damaged[at] = err
+	}
+	return out, err
 }
 
 func checkGroup(holds []sealpost.Hold) error {

@@ -126,14 +126,10 @@ func (db *DB) Arrival(ctx context.Context, key sealpost.KeyID, id sealpost.Messa
 		if !found || d.Revoked != 0 {
 			return sealpost.ErrNotFound
 		}
-		r, found, err := c.one(`SELECT `+messageColumns+` FROM messages WHERE lookup = ?`, db.vault.messageLookup(id))
+		m, err := db.vault.findMessage(c, id)
 		if err != nil {
 			return err
 		}
-		if !found {
-			return sealpost.ErrNotFound
-		}
-		m := readMessageRow(r)
 		if m.blob.segment == 0 || m.expires <= sealpost.FromTime(db.now()) {
 			return sealpost.ErrNotFound
 		}

@@ -10,35 +10,50 @@ import (
 
 const statementColumns = `seq, kind, message, data_key, leaf, statement, salt, promise`
 
-// readRecord opens a statement's row.
-func (v *vault) readRecord(c *conn, r row) (sealpost.Record, error) {
+// openStatement opens a row's statement, and nothing else of it.
+func (v *vault) openStatement(c *conn, r row) (statement []byte, k *dataKey, err error) {
 	p := placeOf(r)
-	out := sealpost.Record{Seq: p.seq, Kind: p.kind}
-	k, err := v.stored(c, r.int(3))
+	if k, err = v.stored(c, r.int(3)); err != nil {
+		return nil, nil, fmt.Errorf("seq %d: %w", p.seq, err)
+	}
+	if statement, err = k.open(p, columnStatement, r.bytes(5)); err != nil {
+		return nil, nil, fmt.Errorf("seq %d: %w: the statement does not open", p.seq, ErrDamaged)
+	}
+	return statement, k, nil
+}
+
+// openRecord opens a statement's row; whose message it is about is not read.
+func (v *vault) openRecord(c *conn, r row) (out sealpost.Record, err error) {
+	p := placeOf(r)
+	statement, k, err := v.openStatement(c, r)
 	if err != nil {
-		return out, fmt.Errorf("seq %d: %w", p.seq, err)
+		return out, err
 	}
-	out.App = k.app
 	damaged := func(what string) (sealpost.Record, error) {
-		return sealpost.Record{Seq: p.seq, Kind: p.kind}, fmt.Errorf("seq %d: %w: %s", p.seq, ErrDamaged, what)
-	}
-	if out.Statement, err = k.open(p, columnStatement, r.bytes(5)); err != nil {
-		return damaged("the statement does not open")
+		return out, fmt.Errorf("seq %d: %w: %s", p.seq, ErrDamaged, what)
 	}
 	salt, err := k.open(p, columnSalt, r.bytes(6))
-	if err != nil || len(salt) != len(out.Salt) {
+	if err != nil || len(salt) != len(sealpost.Salt{}) {
 		return damaged("the salt does not open")
 	}
-	if out.Promise, err = k.open(p, columnPromise, r.bytes(7)); err != nil {
+	promise, err := k.open(p, columnPromise, r.bytes(7))
+	if err != nil {
 		return damaged("the promise does not open")
 	}
-	if len(r.bytes(4)) != len(out.Leaf) {
+	if len(r.bytes(4)) != len(sealpost.Leaf{}) {
 		return damaged("the leaf has another length")
 	}
-	out.Salt, out.Leaf = sealpost.Salt(salt), sealpost.Leaf(r.bytes(4))
-	out.Hash = sha256.Sum256(out.Statement)
-	if out.ID, err = statementID(p.kind, out.Statement); err != nil {
-		return damaged("the statement is not of its kind: " + err.Error())
+	return sealpost.Record{Seq: p.seq, Kind: p.kind, App: k.app, Statement: statement, Hash: sha256.Sum256(statement),
+		Salt: sealpost.Salt(salt), Leaf: sealpost.Leaf(r.bytes(4)), Promise: promise}, nil
+}
+
+// readRecord opens a statement's row in full.
+func (v *vault) readRecord(c *conn, r row) (out sealpost.Record, err error) {
+	if out, err = v.openRecord(c, r); err != nil {
+		return out, err
+	}
+	if out.ID, err = statementID(out.Kind, out.Statement); err != nil {
+		return sealpost.Record{}, fmt.Errorf("seq %d: %w: the statement is not of its kind: %w", out.Seq, ErrDamaged, err)
 	}
 	return out, nil
 }
@@ -80,14 +95,20 @@ func statementID(kind sealpost.Kind, raw []byte) (id sealpost.MessageID, err err
 	return id, fmt.Errorf("%v is never held", kind)
 }
 
+// statementRow reads the row that must stand at seq.
+func statementRow(c *conn, seq uint64) (row, error) {
+	r, found, err := c.one(`SELECT `+statementColumns+` FROM statements WHERE seq = ?`, seq)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: seq %d is missing", ErrDamaged, seq)
+	}
+	return r, err
+}
+
 // record opens the statement that must stand at seq.
 func (v *vault) record(c *conn, seq uint64) (sealpost.Record, error) {
-	r, found, err := c.one(`SELECT `+statementColumns+` FROM statements WHERE seq = ?`, seq)
+	r, err := statementRow(c, seq)
 	if err != nil {
 		return sealpost.Record{}, err
-	}
-	if !found {
-		return sealpost.Record{}, fmt.Errorf("%w: seq %d is missing", ErrDamaged, seq)
 	}
 	return v.readRecord(c, r)
 }
@@ -139,7 +160,11 @@ func (db *DB) Record(ctx context.Context, seq uint64) (out sealpost.Record, err 
 // commitment first.
 func (db *DB) Records(ctx context.Context, app string, id sealpost.MessageID) (out []sealpost.Record, err error) {
 	err = db.read(ctx, "records", func(c *conn) error {
-		m, record, err := db.vault.findMessage(c, id)
+		m, err := db.vault.findMessage(c, id)
+		if err != nil {
+			return err
+		}
+		record, err := db.vault.record(c, m.seq)
 		if err != nil {
 			return err
 		}
@@ -186,37 +211,59 @@ func (db *DB) RecordByHash(ctx context.Context, app string, kind sealpost.Kind, 
 	return out, err
 }
 
-// findMessage finds a message's row and its commitment's record.
-func (v *vault) findMessage(c *conn, id sealpost.MessageID) (m messageRow, record sealpost.Record, err error) {
+// findMessage finds a message's row.
+func (v *vault) findMessage(c *conn, id sealpost.MessageID) (m messageRow, err error) {
 	r, found, err := c.one(`SELECT `+messageColumns+` FROM messages WHERE lookup = ?`, v.messageLookup(id))
 	if err != nil {
-		return m, record, err
+		return m, err
 	}
 	if !found {
-		return m, record, sealpost.ErrNotFound
+		return m, sealpost.ErrNotFound
 	}
-	m = readMessageRow(r)
-	record, err = v.record(c, m.seq)
-	return m, record, err
+	return readMessageRow(r), nil
+}
+
+// signed opens the commitment statement of a message.
+func (v *vault) signed(c *conn, m messageRow) (s sealpost.Signed, err error) {
+	r, err := statementRow(c, m.seq)
+	if err != nil {
+		return s, err
+	}
+	raw, _, err := v.openStatement(c, r)
+	if err != nil {
+		return s, err
+	}
+	if s, err = sealpost.Parse(raw); err != nil {
+		err = fmt.Errorf("seq %d: %w: %w", m.seq, ErrDamaged, err)
+	}
+	return s, err
 }
 
 // describe is what is told of a message: all but its end stands in the commitment.
-func describe(m messageRow, record sealpost.Record) (sealpost.Message, sealpost.Signed, error) {
-	s, err := sealpost.Parse(record.Statement)
+func describe(m messageRow, hash sealpost.Hash, c *sealpost.Commitment) sealpost.Message {
+	return sealpost.Message{ID: c.ID, App: c.App, Recipient: c.Recipient, Commitment: hash, Seq: m.seq, Blob: c.Blob,
+		Roster: c.Roster, Created: c.Created, Expires: c.Expires, Release: c.Release, End: m.outcome}
+}
+
+// describeRow opens a message's commitment to describe it.
+func (v *vault) describeRow(c *conn, m messageRow) (sealpost.Message, error) {
+	s, err := v.signed(c, m)
 	if err != nil {
-		return sealpost.Message{}, s, err
+		return sealpost.Message{}, err
 	}
-	c, err := s.Commitment()
-	return sealpost.Message{ID: c.ID, App: c.App, Recipient: c.Recipient, Commitment: record.Hash, Seq: m.seq, Blob: c.Blob,
-		Roster: c.Roster, Created: c.Created, Expires: c.Expires, Release: c.Release, End: m.outcome}, s, err
+	commitment, err := s.Commitment()
+	if err != nil {
+		return sealpost.Message{}, fmt.Errorf("seq %d: %w: %w", m.seq, ErrDamaged, err)
+	}
+	return describe(m, s.Hash(), &commitment), nil
 }
 
 // Message finds a message.
 func (db *DB) Message(ctx context.Context, id sealpost.MessageID) (out sealpost.Message, err error) {
 	err = db.read(ctx, "message", func(c *conn) error {
-		m, record, err := db.vault.findMessage(c, id)
+		m, err := db.vault.findMessage(c, id)
 		if err == nil {
-			out, _, err = describe(m, record)
+			out, err = db.vault.describeRow(c, m)
 		}
 		return err
 	})
@@ -233,11 +280,7 @@ func (db *DB) Messages(ctx context.Context, app string, after uint64, limit int)
 		}
 		rows, err := messagesOf(c, r.int(0), after, limit)
 		for _, m := range rows {
-			record, err := db.vault.record(c, m.seq)
-			if err != nil {
-				return err
-			}
-			message, _, err := describe(m, record)
+			message, err := db.vault.describeRow(c, m)
 			if err != nil {
 				return err
 			}

@@ -5,9 +5,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	_ "modernc.org/sqlite"
@@ -403,5 +405,68 @@ func TestOpenRefuses(t *testing.T) {
 	w.Must(os.Chmod(filepath.Join(w.Place(), "other"), 0o644))
 	if _, err := store.NewFileKeys(filepath.Join(w.Place(), "other")); err == nil {
 		t.Error("a key file that all may read was taken")
+	}
+}
+
+// A damaged row stops its own message or device and nothing else.
+func TestDamageStaysWhereItIs(t *testing.T) {
+	ctx := context.Background()
+	w := storetest.NewWorld(t, open)
+	bad, good := w.Enrol(storetest.Recipient("bad"), w.Token("bad")), w.Enrol(storetest.Recipient("good"), w.Token("good"))
+	w.Must(w.PutPackages(ctx, bad.ID, [][]byte{{1}}))
+	w.Must(w.PutPackages(ctx, good.ID, [][]byte{{1}}))
+	first, second, third := w.Message(bad.Recipient), w.Message(good.Recipient), w.Message(good.Recipient)
+	w.MustHold(first, second, third)
+	spoil(t, w, `UPDATE signing_keys SET sealed = zeroblob(80) WHERE id = 2`)
+	spoil(t, w, `UPDATE statements SET statement = zeroblob(80) WHERE seq = 4`)
+	w.Reopen()
+	if work := w.Work(1 << 40); len(work) != 1 || work[0].Message.ID != third.ID {
+		t.Errorf("%d tries, want the third message alone", len(work))
+	}
+	held, err := w.Hold(ctx, []sealpost.Hold{w.Message(good.Recipient), w.Message(bad.Recipient), w.Message(good.Recipient)})
+	w.Must(err)
+	if held[0].Err != nil || !errors.Is(held[1].Err, store.ErrDamaged) || held[2].Err != nil || held[2].Record.Seq != held[0].Record.Seq+1 {
+		t.Errorf("a group with a damaged recipient: %+v", held)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, _, err := w.ClaimPackage(ctx, w.App, bad.ID); !errors.Is(err, store.ErrDamaged) {
+				t.Errorf("a damaged device's KeyPackage: %v", err)
+			}
+		})
+		wg.Go(func() {
+			if _, _, err := w.ClaimPackage(ctx, w.App, good.ID); err != nil && !errors.Is(err, sealpost.ErrNotFound) {
+				t.Errorf("another device's KeyPackage: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	w.Now = third.Commitment.Expires
+	if c := w.Closing(third.ID); c == nil {
+		t.Error("a damaged message keeps another open")
+	}
+}
+
+// A failed transaction leaves nothing, and what memory followed is dropped:
+// the seqs come again with other content, so no data key may.
+func TestRollBackEndsDataKeys(t *testing.T) {
+	w := storetest.NewWorld(t, open)
+	w.MustHold(w.Message(storetest.Recipient("nobody")))
+	keys := query(t, w, `SELECT count(*) FROM data_keys`)[0]
+	db := w.Store.(*store.DB)
+	lost := w.Message(storetest.Recipient("nobody"))
+	if err := db.FailCommit(lost); err == nil {
+		t.Fatal("the group did not fail, so the checks below prove nothing")
+	}
+	w.MustHold(w.Message(storetest.Recipient("nobody")))
+	if after := query(t, w, `SELECT count(*) FROM data_keys`)[0]; after == keys {
+		t.Error("seq 2 was sealed twice under one data key: its nonces repeat")
+	}
+	if _, err := w.ReadMessage(lost.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("the failed group's message: %v", err)
+	}
+	if r := fsck(t, w); r.Faulty != 0 || r.Statements != 3 {
+		t.Errorf("%+v", r)
 	}
 }

@@ -258,7 +258,7 @@ func (db *DB) read(ctx context.Context, what string, do func(c *conn) error) (er
 // today is the day that data keys of now belong to.
 func (db *DB) today() int64 { return db.now().Unix() / (24 * 60 * 60) }
 
-// app makes sure that a tenant's name may stand in a look-up.
+// checkApp makes sure that a tenant's name may be held.
 func checkApp(app string) error {
 	if !sealpost.IsName(app) {
 		return fmt.Errorf("%w: app id", sealpost.ErrMalformed)

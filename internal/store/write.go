@@ -69,26 +69,33 @@ func (db *DB) takeWaiting() []*job {
 	return jobs
 }
 
-// commitWaiting runs all small writes that wait in one transaction.
+// commitWaiting runs all small writes that wait in one transaction. One that
+// meets a damaged row is answered with that, and the others run without it.
 func (db *DB) commitWaiting() {
 	jobs := db.takeWaiting()
-	err := db.commit(func(g *group) error { return g.run(jobs) })
-	for _, j := range jobs {
-		j.done = true
-		if err != nil {
-			j.err = err
+	for len(jobs) > 0 {
+		var at int
+		err := db.commit(func(g *group) error {
+			for at = range jobs {
+				if jobs[at].err = jobs[at].run(g); jobs[at].err != nil && !isAnswer(jobs[at].err) {
+					return jobs[at].err
+				}
+			}
+			return nil
+		})
+		if errors.Is(err, ErrDamaged) && db.failed == nil {
+			jobs[at].done = true
+			jobs = append(jobs[:at:at], jobs[at+1:]...)
+			continue
 		}
-	}
-}
-
-// run does the jobs; the first error that is not an answer ends the group.
-func (g *group) run(jobs []*job) error {
-	for _, j := range jobs {
-		if j.err = j.run(g); j.err != nil && !isAnswer(j.err) {
-			return j.err
+		for _, j := range jobs {
+			j.done = true
+			if err != nil {
+				j.err = err
+			}
 		}
+		return
 	}
-	return nil
 }
 
 // isAnswer says whether an error leaves the transaction as it was.
@@ -143,7 +150,7 @@ func (g *group) referToSpool() error {
 	}
 	if err := <-g.spooled; err != nil {
 		g.spooled = nil
-		g.failed = err // after a failed sync nothing is known of the file
+		g.failed = spoolFailed(err)
 		return err
 	}
 	g.spooled = nil
@@ -153,12 +160,18 @@ func (g *group) referToSpool() error {
 	return err
 }
 
+// spoolFailed is why no more is taken: after a failed sync nothing is known of
+// the file (fsync(2)), and only opening it again shows what it holds.
+func spoolFailed(err error) error {
+	return fmt.Errorf("the spool failed before, open the store again: %w", err)
+}
+
 // rollBack undoes the transaction. Memory that followed it is dropped; data
 // keys are, because the seqs of this group will come again with other content.
 func (g *group) rollBack(cause error) error {
 	if g.spooled != nil {
 		if err := <-g.spooled; err != nil {
-			g.failed = err
+			g.failed = spoolFailed(err)
 		}
 	}
 	g.forget()
