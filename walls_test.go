@@ -146,6 +146,19 @@ func TestPureRoomsReachNoWorld(t *testing.T) {
 	}
 }
 
+// The judge runs in a browser too. Compiling for it takes half a minute on a
+// cold cache, so the long suite does it.
+func TestEvidenceBuildsForTheBrowser(t *testing.T) {
+	if os.Getenv("SEALPOST_LONG") == "" {
+		t.Skip("set SEALPOST_LONG=1")
+	}
+	cmd := exec.Command("go", "build", "./evidence")
+	cmd.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("evidence does not build for js/wasm: %v\n%s", err, out)
+	}
+}
+
 // DESIGN section 5, wall 2.
 func TestPureRoomsReadNoClock(t *testing.T) {
 	banned := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}

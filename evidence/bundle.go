@@ -23,6 +23,7 @@ const (
 	ProofMax       = sealpost.NoteMax + 4096 // bytes of one tlog-proof with its checkpoint
 	PayloadMax     = 2048                    // bytes of a disclosed payload, without padding
 	ConsistencyMax = 64                      // consistency proofs
+	HeadsMax       = 256                     // different checkpoints, those inside receipts included
 	pathMax        = 64                      // hashes of one proof: a tree of 2^63 leaves has 63
 	digestSize     = sha256.Size
 )

@@ -141,6 +141,33 @@ func FuzzParseBundle(f *testing.F) {
 	})
 }
 
+// Whatever stands where a proof should, a bundle is proven by the honest proof
+// only, up to signature lines that nobody asked for.
+func FuzzProof(f *testing.F) {
+	w := evidencetest.New()
+	w.Log.AddWitness("witness.example/a", 40, at)
+	w.Tell()
+	exhibits := w.Bundle().Exhibits
+	honest := exhibits[0].Proof
+	f.Add(honest)
+	f.Add(bytes.Replace(honest, []byte("index 12"), []byte("index 012"), 1))
+	f.Add([]byte("c2sp.org/tlog-proof@v1\nextra AA==\nindex 0\n\n"))
+	f.Fuzz(func(t *testing.T, proof []byte) {
+		b := w.Bundle()
+		b.Exhibits[0].Proof = proof
+		raw, err := b.Encode()
+		if err != nil || len(proof) == 0 {
+			return
+		}
+		if v := evidence.Verify(raw, w.Policy(), at); v.Status == evidence.Proven {
+			is, was := bytes.LastIndex(proof, []byte("\n\n")), bytes.LastIndex(honest, []byte("\n\n"))
+			if is < 0 || !bytes.Equal(proof[:is], honest[:was]) {
+				t.Errorf("proven by another proof: %q", proof)
+			}
+		}
+	})
+}
+
 func FuzzParsePolicy(f *testing.F) {
 	honest, err := evidencetest.New().Policy().Encode()
 	if err != nil {

@@ -91,6 +91,9 @@ func TestHonestStoryIsProven(t *testing.T) {
 			}
 		}
 	}
+	if len(about(v, evidence.AboutKey)) != 2 || !has(v, evidence.AboutRoster, "to 2 devices and to no other") {
+		t.Error("the devices' keys or the roster are not claimed")
+	}
 	if !has(v, evidence.AboutDevice, "No revocation is shown in this bundle") {
 		t.Error("no claim says that a revocation is not excluded")
 	}
@@ -213,9 +216,62 @@ func TestSpoiltStories(t *testing.T) {
 			w := evidencetest.New()
 			c.spoil(w)
 			w.Tell()
-			want(t, evidence.Verify(encode(t, w.Bundle()), w.Policy(), at), c.status, c.why)
+			v := evidence.Verify(encode(t, w.Bundle()), w.Policy(), at)
+			want(t, v, c.status, c.why)
+			if name == "ghost device in the roster" && len(about(v, evidence.AboutRoster)) != 0 {
+				t.Error("a ghost is in the roster, and it is claimed to be complete")
+			}
 		})
 	}
+}
+
+// A roster whose leaves are not those that the sender enrolled, or with two of
+// the sender's, is refused even though the sender signed it.
+func TestSpoiltRoster(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil  func(*evidencetest.World, *sealpost.Roster)
+		status evidence.Status
+		why    string
+	}{
+		"another leaf": {func(w *evidencetest.World, r *sealpost.Roster) {
+			for i, m := range r.Members {
+				if m.Device == w.Devices[0].Key.Public().ID() {
+					r.Members[i].Leaf = evidencetest.Key(sealpost.EdDSA, 90).Public().Bytes()
+				}
+			}
+		}, evidence.Refused, "is not the one that the sender enrolled"},
+		"two of the sender": {func(w *evidencetest.World, r *sealpost.Roster) {
+			r.Members = append(r.Members, sealpost.RosterMember{Leaf: []byte("second"), Device: w.Sender.Public().ID()})
+		}, evidence.Refused, "2 leaves are the sender's"},
+		"without the device": {func(w *evidencetest.World, r *sealpost.Roster) {
+			r.Members = slices.DeleteFunc(r.Members, func(m sealpost.RosterMember) bool { return m.Device == w.Devices[0].Key.Public().ID() })
+		}, evidence.Refused, "is not in the roster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := evidencetest.New()
+			probe := evidencetest.New().Tell().Roster
+			c.spoil(w, &probe)
+			r := sealpost.NewRoster(probe.Group, probe.Epoch, probe.TreeHash, probe.Members)
+			edit(w, "commitment", func(c *sealpost.Commitment) { c.Roster = r.Digest() })
+			for _, step := range w.Steps {
+				if strings.HasPrefix(step, "decrypted") || strings.HasPrefix(step, "displayed") || strings.HasPrefix(step, "acted") {
+					edit(w, step, func(x *sealpost.Receipt) { x.Roster = r.Digest() })
+				}
+			}
+			w.Tell()
+			b := w.Bundle()
+			b.Rosters = [][]byte{r.Encode()}
+			want(t, evidence.Verify(encode(t, b), w.Policy(), at), c.status, c.why)
+		})
+	}
+	w := evidencetest.New().Tell()
+	b := w.Bundle()
+	other := w.Roster
+	other.Epoch++
+	b.Rosters = append(b.Rosters, other.Encode())
+	want(t, evidence.Verify(encode(t, b), w.Policy(), at), evidence.Refused, "neither the commitment nor a receipt names it")
+	b.Rosters = [][]byte{w.Roster.Encode(), []byte("no roster")}
+	want(t, evidence.Verify(encode(t, b), w.Policy(), at), evidence.Refused, "roster 0")
 }
 
 // The log's order is checked: the same statements in another order are refused.

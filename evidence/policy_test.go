@@ -54,6 +54,7 @@ func TestPolicyFileIsStrict(t *testing.T) {
 		"type":                     {`"witnesses": 0`, `"witnesses": "0"`, "spec/policy.md"},
 		"app":                      {`"bank.example"`, `"bank example"`, "senders[0].app"},
 		"time":                     {`"require": "decrypted"`, `"require": "decrypted", "valid_until": "2026-11-24"`, "not RFC 3339"},
+		"null":                     {`"require": "decrypted"`, `"require": "decrypted", "valid_until": null`, "valid_until: null is no value"},
 		"something after it":       {"}\n", "}\n{}", "not one JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -178,6 +178,9 @@ func (j *judge) include(e *exhibit) error {
 	}
 	h := j.heads[string(p.Checkpoint)]
 	if h == nil {
+		if len(j.heads) >= HeadsMax {
+			return fmt.Errorf("more than %d checkpoints", HeadsMax)
+		}
 		var err error
 		if h, err = j.log.readHead(p.Checkpoint); err != nil {
 			return err
@@ -207,7 +210,7 @@ func (j *judge) addHead(text, where string) *head {
 		return h
 	}
 	h, err := j.log.readHead([]byte(text))
-	if err != nil {
+	if err != nil || len(j.heads) >= HeadsMax {
 		return nil
 	}
 	h.where = where

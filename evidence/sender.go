@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/sealpost/sealpost"
 )
@@ -101,6 +102,22 @@ func (j *judge) keys() {
 	}
 	if sent {
 		j.senderInForce(c)
+		j.enrolled(c)
+	}
+}
+
+// enrolled states whose keys the devices' are.
+func (j *judge) enrolled(c of[sealpost.Commitment]) {
+	for _, e := range j.events {
+		d, ok := j.devices[e.v.Key.ID()]
+		if !ok || d.enrol.exhibit != e.exhibit || e.spoilt {
+			continue
+		}
+		a := e.v.Device.Assurance
+		j.claim(Claim{About: AboutKey, Evidence: []string{e.name}, NotAfter: j.latest(e.exhibit),
+			What: fmt.Sprintf("The sender %q enrolled the %v key %s (assurance: %v), with an MLS leaf key of its own, as a device of this message's recipient (%s).",
+				c.v.App, e.v.Key.Alg(), short(e.v.Key.ID()), a, j.order(e.exhibit)),
+			Limit: "Whose hand the device is in is the sender's word. " + j.keyLimit(d, a)})
 	}
 }
 
@@ -196,8 +213,10 @@ func (j *judge) roster() {
 	}
 }
 
+// members wants each member of the roster to be the sender or a device that it
+// enrolled, and then says for whom the message was sealed.
 func (j *judge) members(c of[sealpost.Commitment], r sealpost.Roster, at Range) {
-	senders := 0
+	senders, names, rests, explained := 0, []string{}, []string{c.name, "roster"}, true
 	for _, m := range r.Members {
 		if m.Device == c.signed.KeyID() {
 			senders++
@@ -206,13 +225,24 @@ func (j *judge) members(c of[sealpost.Commitment], r sealpost.Roster, at Range) 
 		d, ok := j.devices[m.Device]
 		switch {
 		case !ok:
+			explained = false
 			j.missing("roster", "it names the device %s, and no key event of the sender for it is in the bundle: a ghost device is not excluded", short(m.Device))
 		case !bytes.Equal(d.enrol.v.Device.Leaf.Bytes(), m.Leaf):
+			explained = false
 			j.findAt(Refused, "roster", &at, "the leaf of device %s is not the one that the sender enrolled", short(m.Device))
+		default:
+			names, rests = append(names, short(m.Device)), append(rests, d.enrol.name)
+			explained = explained && !d.enrol.spoilt
 		}
 	}
 	if senders > 1 {
+		explained = false
 		j.findAt(Refused, "roster", &at, "%d leaves are the sender's", senders)
+	}
+	if explained {
+		j.claim(Claim{About: AboutRoster, Evidence: rests,
+			What:  fmt.Sprintf("The sender sealed the message to %d devices and to no other: %s.", len(names), strings.Join(names, ", ")),
+			Limit: "It shows for whom the sender sealed it, and not who opened it."})
 	}
 }
 

@@ -87,8 +87,10 @@ func (f *faults) object(d *json.Decoder, at string, want, may []string) error {
 		if at == "" && name == "senders" {
 			err = f.senders(d)
 		} else {
-			var skip json.RawMessage
-			err = d.Decode(&skip)
+			var value json.RawMessage
+			if err = d.Decode(&value); string(value) == "null" {
+				f.addf("%s%s: null is no value; leave the member out or give it one", at, name)
+			}
 		}
 		if err != nil {
 			return err

@@ -66,6 +66,7 @@ const (
 	AboutSender  Subject = "sender"  // who committed to the message
 	AboutLog     Subject = "log"     // what orders the statements
 	AboutKey     Subject = "key"     // whose key a device's is
+	AboutRoster  Subject = "roster"  // for whom the message was sealed
 	AboutDevice  Subject = "device"  // what a device asserts
 	AboutCarrier Subject = "carrier" // what the relay says of a carrier
 	AboutOutcome Subject = "outcome" // how the relay says it ended
@@ -114,7 +115,9 @@ type Conflict struct {
 	Tie  []byte `json:"tie,omitempty"` // a consistency proof, where the two are of different sizes
 }
 
-// A Verdict is what [Verify] decides.
+// A Verdict is what [Verify] decides. Each claim holds by itself, on the
+// exhibits that it names; where the status is worse than proven, the findings
+// say why the claims do not add up to what the policy wants.
 type Verdict struct {
 	Status    Status             `json:"status"`
 	Message   string             `json:"message"` // its id; empty where the bundle could not be read
