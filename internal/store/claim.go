@@ -12,7 +12,8 @@ import (
 // and released (their seq is below logged, or the rule is held), not leased to
 // another, not ended and not expired. Each is leased until lease; a try that
 // is not answered by an attempt comes back then. It costs time in proportion
-// to what it returns.
+// to what it returns. A message that is to be witnessed waits for logged like
+// any other: the caller gives the size that its rule of release covers.
 func (db *DB) ClaimWork(ctx context.Context, now, lease sealpost.UnixMilli, logged uint64, n int) ([]sealpost.Work, error) {
 	var claims []claim
 	err := db.write(ctx, "claim work", func(g *group) (err error) {
@@ -68,7 +69,7 @@ func (g *group) claim(now, lease sealpost.UnixMilli, logged uint64, n int) (out 
 func (g *group) lease(r row, now, lease sealpost.UnixMilli) (claim, bool, error) {
 	message, expires := r.uint(0), sealpost.UnixMilli(r.int(3))
 	unqueue := func() (claim, bool, error) {
-		_, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND device = ?`, message, r.int(1))
+		_, err := g.c.exec(`UPDATE routes SET queue = NULL, endpoint = 0 WHERE message = ? AND device = ?`, message, r.int(1))
 		return claim{}, false, err
 	}
 	d, err := g.device(r.int(1))

@@ -141,9 +141,18 @@ func (g *group) revoke(h *sealpost.Hold, tag []byte) (sealpost.Held, error) {
 	return held, g.failRoutes(d.id)
 }
 
-// failRoutes ends every open route of a device.
+// failRoutes ends every open route of a device: those that memory knows and
+// those of this very group.
 func (g *group) failRoutes(device int64) error {
-	for _, message := range g.inbox.list(device, 0, true) {
+	messages := g.inbox.list(device, 0, true)
+	rows, err := g.c.all(`SELECT message FROM routes WHERE message >= ? AND device = ?`, g.DB.next, device)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		messages = append(messages, r.uint(0))
+	}
+	for _, message := range messages {
 		if _, err := g.c.exec(`UPDATE routes SET state = ?, queue = NULL WHERE message = ? AND device = ? AND state = ?`,
 			routeFailed, message, device, routeOpen); err != nil {
 			return err

@@ -29,7 +29,7 @@ const (
 	busyTimeoutMS  = 10_000
 	cacheKiB       = 64 << 10 // page cache of the writer
 	readCacheKiB   = 8 << 10  // of each reader
-	walPages       = 4000     // pages in the write-ahead file before they are moved
+	walPages       = 1000     // pages in the write-ahead file before they are moved
 	deviceCache    = 1 << 16  // devices kept in memory
 	recipientCache = 1 << 16
 	dataKeyCache   = 1 << 12

@@ -88,8 +88,8 @@ func (g *group) putEndpoints(device int64, endpoints []sealpost.Endpoint) error 
 	return nil
 }
 
-// requeue puts the untried routes of a device that has an endpoint now into
-// the queue that they missed.
+// requeue puts the routes of a device that has an endpoint now, and that were
+// taken out of the queue for want of one, back into it.
 func (g *group) requeue(device int64) error {
 	d, err := g.device(device)
 	if err != nil {
@@ -106,7 +106,7 @@ func (g *group) requeue(device int64) error {
 		if _, reachable := d.reach(r.int(0)); !reachable {
 			continue
 		}
-		if _, err := g.c.exec(`UPDATE routes SET queue = ?, turn = ? WHERE message = ? AND device = ? AND state = ? AND tries = 0 AND queue IS NULL`,
+		if _, err := g.c.exec(`UPDATE routes SET queue = ?, turn = ? WHERE message = ? AND device = ? AND state = ? AND endpoint = 0 AND queue IS NULL`,
 			firstQueue(sealpost.ReleaseRule(r.int(1))), message, message, device, routeOpen); err != nil {
 			return err
 		}

@@ -100,6 +100,10 @@ func revocation(t *testing.T, w *World) {
 			t.Errorf("%s of a revoked device: %v", name, err)
 		}
 	}
+	quick := w.Enrol(Recipient("q"), w.Token("tok"))
+	caught := w.Message(quick.Recipient)
+	w.MustHold(caught, w.RevokeEvent(quick)) // in one group
+	w.CloseAs(caught.ID, sealpost.Undeliverable)
 	events, err := w.KeyEvents(ctx, w.App, d.Recipient)
 	if err != nil || len(events) != 2 || events[0].Seq >= events[1].Seq {
 		t.Errorf("%d key events, %v; want enrolment and revocation", len(events), err)
@@ -287,6 +291,21 @@ func endpoints(t *testing.T, w *World) {
 		t.Error("tried without an endpoint left")
 	}
 	w.CloseAs(waiting.ID, sealpost.Undeliverable)
+
+	// A retry that finds no endpoint any more waits for a new one.
+	w.Must(w.PutEndpoints(ctx, d.ID, []sealpost.Endpoint{w.Token("third")}))
+	retried := w.Message(d.Recipient)
+	w.MustHold(retried)
+	w.Work(all)
+	w.MustHold(w.Attempt(retried, d, 1, sealpost.Transient, w.Now))
+	w.Must(w.PutEndpoints(ctx, d.ID, nil))
+	if work := w.Work(all); len(work) != 0 {
+		t.Error("retried without an endpoint")
+	}
+	w.Must(w.PutEndpoints(ctx, d.ID, []sealpost.Endpoint{w.Token("fourth")}))
+	if work := w.Work(all); len(work) != 1 || work[0].Endpoint.Reveal() != "fourth" || work[0].Number != 2 {
+		t.Errorf("the retry with a new endpoint: %d tries", len(work))
+	}
 }
 
 func nonces(t *testing.T, w *World) {
