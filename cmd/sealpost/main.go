@@ -82,20 +82,30 @@ which key, and on which device it was opened.
 Begin with:  sealpost demo`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// A wrong word is a usage error, with the mend in the text.
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage("there is no command %q; run sealpost --help", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v; run %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(commands()...)
+	group(root)
+	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() && !cmd.Runnable() {
+			group(cmd)
+		}
+	}
 	return root
+}
+
+// group makes a command of one that only holds others: alone it shows its help,
+// and a wrong word after it is a usage error, with the mend in the text.
+func group(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, given []string) error {
+		if len(given) > 0 {
+			return usage("there is no command %q; run %s --help", given[0], cmd.CommandPath())
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 // args makes a wrong number of arguments a usage error.
