@@ -207,6 +207,12 @@ func DecodePayload(b []byte) (p Payload, err error) {
 // before it displays: C, each field and their root, the sequence number. A
 // mismatch names the part.
 func (p Payload) Opens(c Commitment) error {
+	if err := c.HashAlg.check(); err != nil {
+		return err
+	}
+	if len(p.Openings) != len(p.Content.Fields) {
+		return malformed("payload: openings do not match the fields")
+	}
 	if !hmac.Equal(commitTo(&c, p.R, p.Content), c.C) {
 		return malformed("C does not open to the content")
 	}

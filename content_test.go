@@ -87,6 +87,8 @@ func TestPayloadDoesNotOpen(t *testing.T) {
 		"app":               func(_ *Payload, c *Commitment) { c.App += "x" },
 		"recipient":         func(_ *Payload, c *Commitment) { c.Recipient[0] ^= 1 },
 		"canonicalization":  func(_ *Payload, c *Commitment) { c.Canonicalization++ },
+		"unknown algorithm": func(_ *Payload, c *Commitment) { c.HashAlg = -1 },
+		"field missing":     func(p *Payload, _ *Commitment) { p.Content.Fields = p.Content.Fields[1:] },
 		"algorithm":         func(_ *Payload, c *Commitment) { c.HashAlg = SHA384 },
 		"C":                 func(_ *Payload, c *Commitment) { c.C[0] ^= 1 },
 		"field root":        func(_ *Payload, c *Commitment) { c.FieldRoot[0] ^= 1 },
