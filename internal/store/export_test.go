@@ -35,3 +35,9 @@ func (db *DB) FailCommit(h sealpost.Hold) error {
 		return os.ErrDeadlineExceeded
 	})
 }
+
+// InboxMost sets how many open routes stay in memory, and InMemory says how
+// many do.
+func (db *DB) InboxMost(n int) { db.inbox.most = n }
+
+func (db *DB) InMemory() int { return db.inbox.count }

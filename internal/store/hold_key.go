@@ -144,7 +144,10 @@ func (g *group) revoke(h *sealpost.Hold, tag []byte) (sealpost.Held, error) {
 // failRoutes ends every open route of a device: those that memory knows and
 // those of this very group.
 func (g *group) failRoutes(device int64) error {
-	messages := g.inbox.list(device, 0, true)
+	messages, err := g.inbox.list(g.c, device, 0, waitingMax)
+	if err != nil {
+		return err
+	}
 	rows, err := g.c.all(`SELECT message FROM routes WHERE message >= ? AND device = ?`, g.DB.next, device)
 	if err != nil {
 		return err
@@ -153,7 +156,7 @@ func (g *group) failRoutes(device int64) error {
 		messages = append(messages, r.uint(0))
 	}
 	for _, message := range messages {
-		if _, err := g.c.exec(`UPDATE routes SET state = ?, queue = NULL WHERE message = ? AND device = ? AND state = ?`,
+		if _, err := g.c.exec(`UPDATE routes SET state = ?, queue = NULL, waiting = NULL WHERE message = ? AND device = ? AND state = ?`,
 			routeFailed, message, device, routeOpen); err != nil {
 			return err
 		}

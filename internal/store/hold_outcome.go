@@ -68,7 +68,7 @@ func (g *group) end(m messageRow, end sealpost.End) error {
 	if _, err := g.c.exec(`UPDATE messages SET outcome = ?, phase = ?, turn = ? WHERE seq = ?`, int(end), phaseEnded, turn, m.seq); err != nil {
 		return err
 	}
-	if _, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND queue IS NOT NULL`, m.seq); err != nil {
+	if _, err := g.c.exec(`UPDATE routes SET queue = NULL, waiting = NULL WHERE message = ? AND (queue IS NOT NULL OR waiting IS NOT NULL)`, m.seq); err != nil {
 		return err
 	}
 	routes, err := g.routes(m.seq)

@@ -16,12 +16,13 @@ type routeRow struct {
 	tries    int64
 	endpoint int64
 	queued   bool
+	waiting  bool // in the inbox on disk
 }
 
 // routes are all routes of a message; there are at most DevicesMax.
 func (g *group) routes(message uint64) (out []routeRow, err error) {
-	err = g.c.each(`SELECT device, state, handed, receipts, tries, endpoint, queue FROM routes WHERE message = ?`, func(r row) error {
-		out = append(out, routeRow{r.int(0), int(r.int(1)), r.int(2) != 0, r.int(3), r.int(4), r.int(5), !r.null(6)})
+	err = g.c.each(`SELECT device, state, handed, receipts, tries, endpoint, queue, waiting FROM routes WHERE message = ?`, func(r row) error {
+		out = append(out, routeRow{r.int(0), int(r.int(1)), r.int(2) != 0, r.int(3), r.int(4), r.int(5), !r.null(6), !r.null(7)})
 		return nil
 	}, message)
 	return out, err
@@ -93,7 +94,7 @@ func (g *group) advance(m messageRow, mine *routeRow, level sealpost.Level) erro
 	}
 	mine.handed = mine.handed || has
 	if has || level.Negative() {
-		mine.queued = false
+		mine.queued, mine.waiting = false, false
 		device := mine.device
 		g.then(func() { g.inbox.drop(device, m.seq) })
 	}
@@ -102,8 +103,8 @@ func (g *group) advance(m messageRow, mine *routeRow, level sealpost.Level) erro
 
 // saveRoute writes a route's progress; a route that is not queued leaves its queue.
 func (g *group) saveRoute(message uint64, r *routeRow) error {
-	_, err := g.c.exec(`UPDATE routes SET state = ?, handed = ?, receipts = ?, tries = ?, queue = CASE WHEN ? THEN queue END WHERE message = ? AND device = ?`,
-		r.state, flag(r.handed), r.receipts, r.tries, flag(r.queued), message, r.device)
+	_, err := g.c.exec(`UPDATE routes SET state = ?, handed = ?, receipts = ?, tries = ?, queue = CASE WHEN ? THEN queue END, waiting = CASE WHEN ? THEN waiting END WHERE message = ? AND device = ?`,
+		r.state, flag(r.handed), r.receipts, r.tries, flag(r.queued), flag(r.waiting), message, r.device)
 	return err
 }
 

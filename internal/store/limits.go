@@ -33,7 +33,9 @@ const (
 	deviceCache    = 1 << 16  // devices kept in memory
 	recipientCache = 1 << 16
 	dataKeyCache   = 1 << 12
-	blockSize      = 1024 // seqs that one mark of a tenant stands for
+	inboxMax       = 1 << 20 // open routes kept in memory, beyond which the older half goes to disk
+	waitingMax     = 1 << 16 // open messages of one device that are looked at
+	blockSize      = 1024    // seqs that one mark of a tenant stands for
 )
 
 // AnswersKept is how long an answered invitation waits for its key event

@@ -95,7 +95,11 @@ func (g *group) requeue(device int64) error {
 	if err != nil {
 		return err
 	}
-	for _, message := range g.inbox.list(device, 0, true) {
+	waiting, err := g.inbox.list(g.c, device, 0, waitingMax)
+	if err != nil {
+		return err
+	}
+	for _, message := range waiting {
 		r, found, err := g.c.one(`SELECT carriers, release FROM messages WHERE seq = ? AND outcome = 0`, message)
 		if err != nil {
 			return err

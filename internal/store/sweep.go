@@ -9,11 +9,11 @@ import (
 
 // Sweep forgets what has had its time: blobs of ended messages that expired,
 // given-up ranges of the spool (erased in place, a segment deleted once it is
-// empty), nonces and unused invitations. It works in bounded transactions and
+// empty), nonces and unused invitations. It relieves the inbox. It works in bounded transactions and
 // may be called at any time; a crash inside it is made good by the next.
 func (db *DB) Sweep(ctx context.Context, now sealpost.UnixMilli) error {
 	for _, step := range []func(context.Context, sealpost.UnixMilli) (more bool, err error){
-		db.sweepBlobs, db.sweepSpool, db.sweepNonces, db.sweepEnrolments,
+		db.sweepBlobs, db.sweepSpool, db.sweepNonces, db.sweepEnrolments, db.sweepInbox,
 	} {
 		for more := true; more; {
 			var err error
@@ -176,4 +176,39 @@ func (db *DB) sweepEnrolments(ctx context.Context, now sealpost.UnixMilli) (more
 		return err
 	})
 	return more, err
+}
+
+// sweepInbox moves the older half of an inbox that has grown too large from
+// memory to disk, and the mark with it.
+func (db *DB) sweepInbox(ctx context.Context, _ sealpost.UnixMilli) (bool, error) {
+	var to, mark uint64
+	for more := true; more; {
+		err := db.write(ctx, "inbox", func(g *group) error {
+			if to == 0 {
+				to = g.inbox.over(g.DB.next)
+			}
+			if more = to > 0; !more {
+				return nil
+			}
+			mark = min(to, g.inbox.mark+SweepMax)
+			if _, err := g.c.exec(`UPDATE routes SET waiting = 1 WHERE message >= ? AND message < ? AND state <= ? AND handed = 0
+				AND message IN (SELECT seq FROM messages WHERE seq >= ? AND seq < ? AND outcome = 0)`,
+				g.inbox.mark, mark, routeFailed, g.inbox.mark, mark); err != nil {
+				return err
+			}
+			if _, err := g.c.exec(`UPDATE inbox_mark SET seq = ?`, mark); err != nil {
+				return err
+			}
+			g.then(func() { g.inbox.moved(mark) })
+			more = mark < to
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	if to > 0 {
+		db.inbox.relieve()
+	}
+	return to > 0, nil // until it is small enough
 }

@@ -62,9 +62,15 @@ CREATE TABLE routes (
   endpoint INTEGER NOT NULL,
   queue INTEGER,
   turn INTEGER NOT NULL,
+  waiting INTEGER,
   PRIMARY KEY (message, device)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX routes_turn ON routes (queue, turn) WHERE queue IS NOT NULL;
+-- Routes of messages below the mark of inbox_mark that wait for their device;
+-- later ones are known in memory.
+CREATE INDEX routes_waiting ON routes (device, message) WHERE waiting IS NOT NULL;
+CREATE TABLE inbox_mark (seq INTEGER NOT NULL) STRICT;
+INSERT INTO inbox_mark (seq) VALUES (0);
 
 -- Signing keys of devices and senders, as key events enrolled and revoked them.
 -- owner is a keyed hash of tenant and recipient, of a sender's key of the tenant.
@@ -122,6 +128,6 @@ CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INT
 
 -- +goose Down
 DROP TABLE spent; DROP TABLE segments; DROP TABLE api_keys; DROP TABLE nonces; DROP TABLE enrolments;
-DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE routes;
+DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE routes; DROP TABLE inbox_mark;
 DROP TABLE app_blocks; DROP TABLE messages; DROP TABLE statements; DROP TABLE data_keys; DROP TABLE apps;
 DROP TABLE wrapped_keys;
