@@ -41,6 +41,19 @@ func want(t *testing.T, v evidence.Verdict, status evidence.Status, why string) 
 	}
 }
 
+// restsOnRefused names a claim that rests on an exhibit that a check refused.
+// What is in the log is claimed all the same: that it is there holds by itself.
+func restsOnRefused(v evidence.Verdict) string {
+	for _, c := range v.Claims {
+		for _, f := range v.Findings {
+			if c.About != evidence.AboutLog && f.Status == evidence.Refused && slices.Contains(c.Evidence, f.Where) {
+				return c.What + " // " + f.String()
+			}
+		}
+	}
+	return ""
+}
+
 // about gives the claims about a subject.
 func about(v evidence.Verdict, s evidence.Subject) (out []evidence.Claim) {
 	for _, c := range v.Claims {
@@ -218,6 +231,9 @@ func TestSpoiltStories(t *testing.T) {
 			w.Tell()
 			v := evidence.Verify(encode(t, w.Bundle()), w.Policy(), at)
 			want(t, v, c.status, c.why)
+			if claim := restsOnRefused(v); claim != "" {
+				t.Errorf("a claim rests on what is refused: %s", claim)
+			}
 			if name == "ghost device in the roster" && len(about(v, evidence.AboutRoster)) != 0 {
 				t.Error("a ghost is in the roster, and it is claimed to be complete")
 			}

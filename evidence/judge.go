@@ -249,6 +249,14 @@ func (j *judge) byRelay(e *exhibit) bool {
 // order is not known, which is said elsewhere.
 func before(a, b *exhibit) bool { return !a.logged || !b.logged || a.index < b.index }
 
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // short is enough of a key id to tell keys apart in a sentence.
 func short(k sealpost.KeyID) string { return hex.EncodeToString(k[:4]) }
 

@@ -84,8 +84,8 @@ func (j *judge) outcome() {
 
 // end states what the relay says of the end.
 func (j *judge) end(o of[sealpost.Outcome]) {
-	what := fmt.Sprintf("The relay says that the message ended: %v, at %v by its own clock (%s). It counted %d attempts, %d carrier claims and %d receipts.",
-		o.v.End, o.v.Decided, j.order(o.exhibit), len(o.v.Attempts), len(o.v.Claims), len(o.v.Receipts))
+	what := fmt.Sprintf("The relay says that the message ended: %v, at %v by its own clock (%s). It counted %s, %s and %s.",
+		o.v.End, o.v.Decided, j.order(o.exhibit), count(len(o.v.Attempts), "attempt"), count(len(o.v.Claims), "carrier claim"), count(len(o.v.Receipts), "receipt"))
 	j.claim(Claim{About: AboutOutcome, What: what, Evidence: []string{o.name}, NotAfter: j.latest(o.exhibit),
 		Limit: "The outcome is the relay's word on what it counted; what a device did is shown by the device's own signature only."})
 }

@@ -335,11 +335,11 @@ func (j *judge) quorum() {
 		if n == 0 {
 			continue
 		}
-		c := Claim{About: AboutLog, Evidence: rests, What: fmt.Sprintf("%d statements are in the log %q, under its signed checkpoint of size %d.", n, h.origin, h.size)}
+		c := Claim{About: AboutLog, Evidence: rests, What: fmt.Sprintf("The log %q holds %s under its signed checkpoint of size %d.", h.origin, count(n, "statement"), h.size)}
 		if j.policy.Witnesses == 0 {
 			c.Limit = "No witness is asked for: " + ownWord + "."
 		} else if at, ok := h.witnessed(j.policy.Witnesses); ok {
-			c.NotAfter = &Bound{at, fmt.Sprintf("%d witnesses cosigned by then", j.policy.Witnesses)}
+			c.NotAfter = &Bound{at, fmt.Sprintf("%d of the policy's witnesses had cosigned it by then", j.policy.Witnesses)}
 			c.Limit = "The witnesses saw that the log only grew, and not what is in it."
 		} else {
 			j.missing("checkpoint of size "+fmt.Sprint(h.size), "%d of the policy's witnesses cosigned it, %d are needed", len(h.seen), j.policy.Witnesses)
@@ -354,7 +354,7 @@ func (j *judge) quorum() {
 func (j *judge) latest(e *exhibit) *Bound {
 	if e.head != nil {
 		if at, ok := e.head.witnessed(j.policy.Witnesses); ok {
-			return &Bound{at, fmt.Sprintf("%d witnesses cosigned a checkpoint over it by then", j.policy.Witnesses)}
+			return &Bound{at, fmt.Sprintf("%d of the policy's witnesses had cosigned a checkpoint over it by then", j.policy.Witnesses)}
 		}
 	}
 	if e.promise != nil {

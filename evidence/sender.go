@@ -241,7 +241,7 @@ func (j *judge) members(c of[sealpost.Commitment], r sealpost.Roster, at Range) 
 	}
 	if explained {
 		j.claim(Claim{About: AboutRoster, Evidence: rests,
-			What:  fmt.Sprintf("The sender sealed the message to %d devices and to no other: %s.", len(names), strings.Join(names, ", ")),
+			What:  fmt.Sprintf("The sender sealed the message to %s and to no other: %s.", count(len(names), "device"), strings.Join(names, ", ")),
 			Limit: "It shows for whom the sender sealed it, and not who opened it."})
 	}
 }
