@@ -226,5 +226,18 @@ func TestKeyBeforeItIsLogged(t *testing.T) {
 		if v := w.submit(s)[0]; v.Accepted == nil {
 			t.Errorf("once it is logged: %v", v.Problem)
 		}
+		w.log.Hold()
+		to := sealpost.Recipient{2}
+		w.enrolDevice(newKey(t, sealpost.ES256), to)
+		d = w.draft()
+		d.c.Recipient = to
+		if got := problemOf(w.submit(d.seal(t))[0]); got != "unavailable" {
+			t.Errorf("to a device that is not logged: %q", got)
+		}
+		w.log.Publish()
+		synctest.Wait()
+		if v := w.submit(d.seal(t))[0]; v.Accepted == nil {
+			t.Errorf("once it is logged: %v", v.Problem)
+		}
 	})
 }

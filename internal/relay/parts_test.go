@@ -92,6 +92,7 @@ func TestReadEnvelope(t *testing.T) {
 		"another version":          {Message: flip(message(), 0)},
 		"a public message":         {Message: public},
 		"a commit for a message":   {Message: commit},
+		"a commit with the AAD":    {Message: privateMessage([]byte("g"), 1, contentCommit, c.AAD())},
 		"another message's AAD":    {Message: flip(message(), 20)},
 		"a byte too many":          {Message: append(message(), 0)},
 		"a byte too few":           {Message: message()[:len(message())-1]},
@@ -203,6 +204,53 @@ func TestCache(t *testing.T) {
 			t.Error("an error is remembered")
 		}
 	})
+}
+
+// A waiter is woken by what it could not see when it came, and by what comes,
+// each once it is released; nobody else is.
+func TestInboxes(t *testing.T) {
+	me, other := recipientKey{bank, sealpost.Recipient{1}}, recipientKey{bank, sealpost.Recipient{2}}
+	woken := func(w *waiter) bool {
+		select {
+		case <-w.ready:
+			return true
+		default:
+			return false
+		}
+	}
+	b := newInboxes()
+	empty, stranger, late := b.join(me, 0), b.join(other, 0), b.join(recipientKey{"shop", me.recipient}, 6)
+	b.arrived(me, 9)
+	b.release(5)
+	if woken(empty) || woken(late) {
+		t.Error("woken before the release")
+	}
+	b.release(6)
+	if woken(empty) || !woken(late) {
+		t.Error("what was held when a waiter came does not wake it")
+	}
+	b.release(10)
+	if !woken(empty) || woken(stranger) || woken(late) {
+		t.Error("what comes does not wake whom it is for, and nobody else")
+	}
+	b.leave(me, empty)
+	b.arrived(me, 10) // nobody waits
+	if len(b.due) != 0 || len(b.waiting) != 2 {
+		t.Errorf("%d arrivals are kept for nobody, %d recipients wait", len(b.due), len(b.waiting))
+	}
+}
+
+// What was checked before a revocation was held is held before it.
+func TestInOrder(t *testing.T) {
+	event := func() *item { return &item{hold: sealpost.Hold{KeyEvent: new(sealpost.KeyEvent)}} }
+	a, b, c, d := event(), &item{}, event(), &item{}
+	group := []*item{a, b, c, d}
+	inOrder(group)
+	for i, want := range []*item{b, d, a, c} {
+		if group[i] != want {
+			t.Errorf("place %d has another item", i)
+		}
+	}
 }
 
 // The lag is that of the oldest statement without a checkpoint.

@@ -118,6 +118,15 @@ func TestReceiptRevoked(t *testing.T) {
 		if got := problemOf(w.submit(w.draft().seal(t))[0]); got != "recipient" {
 			t.Errorf("a message for it: %q", got)
 		}
+		_, err := w.relay.Inbox(t.Context(), w.device.Public().ID(), 0, 1, 0)
+		w.wantProblem("its inbox", err, api.ErrRevokedKey)
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.start() // what is revoked stays so
+		if got := problemOf(w.postReceipt(w.receipt(s, sealpost.Decrypted), w.device)); got != "revoked-key" {
+			t.Errorf("after a restart: %q", got)
+		}
 		stranger := w.relay.PostReceipts(t.Context(), sealpost.KeyID{1}, [][]byte{nil})[0]
 		if got := problemOf(stranger); got != "unknown-key" {
 			t.Errorf("a stranger: %q", got)
