@@ -3,6 +3,8 @@ package evidence_test
 import (
 	"bytes"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sealpost/sealpost/evidence"
@@ -47,9 +49,14 @@ func TestEveryFlippedByteIsNamed(t *testing.T) {
 		if v.Findings[0].Where != "digest" {
 			t.Fatalf("byte %d flipped: the first finding is %v", i, v.Findings[0])
 		}
-		named := i >= len(raw)-32
+		named, located, guessed := i >= len(raw)-32, false, false
 		for _, f := range v.Findings[1:] {
 			named = named || f.Bytes != nil && f.Bytes.Holds(i)
+			guess := strings.Contains(f.Why, "every other part checks")
+			guessed, located = guessed || guess, located || !guess && f.Status == evidence.Refused && f.Bytes != nil
+		}
+		if located && guessed {
+			t.Fatalf("byte %d flipped: its place is found, and other places are named too: %v", i, v.Findings)
 		}
 		if !named {
 			t.Fatalf("byte %d flipped: no finding names its place: %v", i, v.Findings)
@@ -110,6 +117,25 @@ func TestNoBundle(t *testing.T) {
 	}
 }
 
+// A bundle under another message's id: the id is named once, and every
+// statement that is about another message.
+func TestAnotherMessageID(t *testing.T) {
+	w := evidencetest.New().Tell()
+	b := w.Bundle()
+	b.ID[15] ^= 1
+	v := evidence.Verify(encode(t, b), w.Policy(), at)
+	want(t, v, evidence.Refused, "it is about "+w.Message.String())
+	ids := 0
+	for _, f := range v.Findings {
+		if f.Where == "message id" {
+			ids++
+		}
+	}
+	if ids != 1 {
+		t.Errorf("the message id is named %d times: %v", ids, v.Findings)
+	}
+}
+
 func TestTruncated(t *testing.T) {
 	raw, policy := damageable(t)
 	for n := 0; n < len(raw); n += 97 {
@@ -145,15 +171,18 @@ func FuzzParseBundle(f *testing.F) {
 // only, up to signature lines that nobody asked for.
 func FuzzProof(f *testing.F) {
 	w := evidencetest.New()
+	w.Devices = w.Devices[:1]
+	w.Steps = []string{"enrol-0", "commitment", "decrypted-0", "outcome"}
 	w.Log.AddWitness("witness.example/a", 40, at)
 	w.Tell()
-	exhibits := w.Bundle().Exhibits
-	honest := exhibits[0].Proof
+	base := w.Bundle()
+	honest := base.Exhibits[0].Proof
 	f.Add(honest)
-	f.Add(bytes.Replace(honest, []byte("index 12"), []byte("index 012"), 1))
+	f.Add(bytes.Replace(honest, []byte("index "), []byte("index 0"), 1))
 	f.Add([]byte("c2sp.org/tlog-proof@v1\nextra AA==\nindex 0\n\n"))
 	f.Fuzz(func(t *testing.T, proof []byte) {
-		b := w.Bundle()
+		b := *base
+		b.Exhibits = slices.Clone(base.Exhibits)
 		b.Exhibits[0].Proof = proof
 		raw, err := b.Encode()
 		if err != nil || len(proof) == 0 {
