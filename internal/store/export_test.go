@@ -41,3 +41,16 @@ func (db *DB) FailCommit(h sealpost.Hold) error {
 func (db *DB) InboxMost(n int) { db.inbox.most = n }
 
 func (db *DB) InMemory() int { return db.inbox.count }
+
+// HoldWriter keeps every write waiting until release.
+func (db *DB) HoldWriter() (release func()) {
+	db.writer.Lock()
+	return db.writer.Unlock
+}
+
+// Waiting is how many small writes wait.
+func (db *DB) Waiting() int {
+	db.waiting.Lock()
+	defer db.waiting.Unlock()
+	return len(db.waiting.jobs)
+}
