@@ -101,6 +101,25 @@ func TestSpoiltPromise(t *testing.T) {
 	}
 }
 
+// In a group of one no path could contradict a wrong index, so the index itself
+// is held against the count: a promise has one form.
+func TestPromiseOfOneHasOneIndex(t *testing.T) {
+	key := testKey(EdDSA, 1)
+	entries, statements, salts := promiseGroup(1)
+	all, err := SignPromise(entries, "log.example", testStart, 0, MergeDelay, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := all[0]
+	if _, err := p.Check(key.Public(), salts[0], statements[0]); err != nil {
+		t.Fatalf("honest promise: %v", err)
+	}
+	p.Index = 1
+	if _, err := p.Check(key.Public(), salts[0], statements[0]); !errors.Is(err, ErrMalformed) {
+		t.Errorf("index 1 of 1: %v", err)
+	}
+}
+
 // A leaf is a version and HMAC-SHA256(salt, statement); known answer by
 // RFC 4231 4.3 would need its key length, so the test computes it by hand.
 func TestLeaf(t *testing.T) {

@@ -335,7 +335,11 @@ func TestKindsDoNotMix(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(Kind(0), Kind(99)); got != "kind 0 kind 99" {
-		t.Errorf("unknown kinds print as %q", got)
+	for want, v := range map[string]fmt.Stringer{"kind 0": Kind(0), "kind 99": Kind(99), "carrier 0": Carrier(0), "carrier 99": Carrier(99), "level 0": Level(0), "reason 99": Reason(99),
+		"end 0": End(0), "result 99": Result(99), "assurance 0": Assurance(0), "release rule 9": ReleaseRule(9), "COSE algorithm -9": Alg(-9), "COSE algorithm 5": HashAlg(5),
+		"ES256": ES256, "SHA-384": SHA384, "displayed": Displayed, "secure-element": AssuranceStrongBox, "webpush": WebPush, "undeliverable": Undeliverable} {
+		if got := v.String(); got != want {
+			t.Errorf("%q prints as %q", want, got)
+		}
 	}
 }
