@@ -208,6 +208,49 @@ func TestRevokedWhileWaiting(t *testing.T) {
 	})
 }
 
+// A submission that was checked before a revocation was held is held before it,
+// also where both are in one group: its promise would be worth nothing otherwise.
+func TestRevokedInTheGroup(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		key := newKey(t, sealpost.EdDSA)
+		e := sealpost.KeyEvent{Event: sealpost.Enrol, Subject: sealpost.SubjectSender, App: bank, Created: w.now(), Key: key.Public()}
+		w.mustPost(e, w.sender)
+		leave := make(chan struct{})
+		w.store.BeforeHold = func([]sealpost.Hold) { <-leave }
+		go w.submit(w.draft().seal(t)) // occupies the committer
+		synctest.Wait()
+		e.Event = sealpost.Revoke
+		revocation, err := sealpost.Sign(e, w.sender)
+		if err != nil {
+			t.Fatal(err)
+		}
+		posted := make(chan api.Accepted, 1)
+		go func() {
+			a, err := w.relay.PostKeyEvent(t.Context(), w.caller, revocation.Bytes())
+			if err != nil {
+				t.Error(err)
+			}
+			posted <- a
+		}()
+		synctest.Wait()
+		d := w.draft()
+		d.signer = key
+		s := d.seal(t)
+		verdicts := make(chan []api.Verdict, 1)
+		go func() { verdicts <- w.submit(s) }()
+		synctest.Wait()
+		close(leave)
+		<-posted
+		if v := (<-verdicts)[0]; v.Accepted == nil {
+			t.Fatalf("checked before the revocation: %v", v.Problem)
+		}
+		last := w.store.All()[len(w.store.All())-1]
+		if last.Hash != revocation.Hash() {
+			t.Error("the revocation is held before what was checked before it")
+		}
+	})
+}
+
 // A key acts when a checkpoint covers its event, and not before.
 func TestKeyBeforeItIsLogged(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -111,6 +111,9 @@ func TestReceiptMismatch(t *testing.T) {
 func TestReceiptRevoked(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		s := w.send()
+		if _, err := w.relay.Inbox(t.Context(), w.device.Public().ID(), 0, 1, 0); err != nil {
+			t.Fatal(err) // and its key is remembered
+		}
 		w.mustPost(sealpost.KeyEvent{Event: sealpost.Revoke, Subject: sealpost.SubjectDevice, App: bank, Created: w.now(), Key: w.device.Public()}, w.sender)
 		if got := problemOf(w.postReceipt(w.receipt(s, sealpost.Decrypted), w.device)); got != "revoked-key" {
 			t.Errorf("a revoked device: %q", got)
