@@ -218,7 +218,7 @@ func TestRevokedInTheGroup(t *testing.T) {
 		leave := make(chan struct{})
 		w.store.BeforeHold = func([]sealpost.Hold) { <-leave }
 		go w.submit(w.draft().seal(t)) // occupies the committer
-		synctest.Wait()
+		time.Sleep(time.Second)
 		e.Event = sealpost.Revoke
 		revocation, err := sealpost.Sign(e, w.sender)
 		if err != nil {
@@ -232,13 +232,13 @@ func TestRevokedInTheGroup(t *testing.T) {
 			}
 			posted <- a
 		}()
-		synctest.Wait()
+		time.Sleep(time.Second)
 		d := w.draft()
 		d.signer = key
 		s := d.seal(t)
 		verdicts := make(chan []api.Verdict, 1)
 		go func() { verdicts <- w.submit(s) }()
-		synctest.Wait()
+		time.Sleep(time.Second)
 		close(leave)
 		<-posted
 		if v := (<-verdicts)[0]; v.Accepted == nil {
