@@ -104,6 +104,44 @@ func TestPayloadDoesNotOpen(t *testing.T) {
 	}
 }
 
+// One field is opened without the others, and only by its own opening.
+func TestFieldOpensAlone(t *testing.T) {
+	p, c := sealedPayload(t, SHA256, otp)
+	o, f := p.Openings[0], p.Content.Fields[0]
+	if err := o.Opens(c, p.Slots, f); err != nil {
+		t.Fatalf("honest field: %v", err)
+	}
+	cut := slices.Clone(p.Slots)
+	cut[0] = cut[0][1:]
+	for name, err := range map[string]error{
+		"value":             o.Opens(c, p.Slots, Field{Name: f.Name, Value: "493818"}),
+		"name":              o.Opens(c, p.Slots, Field{Name: "kode", Value: f.Value}),
+		"opening":           FieldOpening{Slot: o.Slot, R: p.Openings[1].R}.Opens(c, p.Slots, f),
+		"slot":              FieldOpening{Slot: p.Openings[1].Slot, R: o.R}.Opens(c, p.Slots, f),
+		"slot out of range": FieldOpening{Slot: FieldsMax, R: o.R}.Opens(c, p.Slots, f),
+		"no slots":          o.Opens(c, nil, f),
+		"seven slots":       o.Opens(c, p.Slots[:7], f),
+		"cut slot":          o.Opens(c, cut, f),
+	} {
+		if !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A message has eight fields at most, and the ninth is refused before it is
+// given a slot.
+func TestNineFields(t *testing.T) {
+	content := Content{Text: "x"}
+	for i := range FieldsMax + 1 {
+		content.Fields = append(content.Fields, Field{Name: fmt.Sprint("f", i)})
+	}
+	c := honestCommitment()
+	if _, err := NewPayload(&c, content, Sequence{Number: 1}, "otp", seeded(5)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("nine fields: %v", err)
+	}
+}
+
 // What a payload may not hold is refused by the writer and the reader.
 func TestPayloadRules(t *testing.T) {
 	for name, spoil := range map[string]func(*Payload){

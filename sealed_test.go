@@ -65,6 +65,9 @@ func TestEnvelopeRules(t *testing.T) {
 	if _, err := ParseEnvelope(make([]byte, BlobMax+1)); !errors.Is(err, ErrMalformed) {
 		t.Errorf("too long: %v", err)
 	}
+	if _, err := ParseEnvelope(mustEncode(Envelope{Message: make([]byte, BlobMax)})); !errors.Is(err, ErrMalformed) {
+		t.Errorf("well formed and too long: %v", err)
+	}
 	if _, err := ParseEnvelope(mustEncode(Envelope{})); !errors.Is(err, ErrMalformed) {
 		t.Errorf("no message: %v", err)
 	}

@@ -241,6 +241,28 @@ func TestSpoiltStories(t *testing.T) {
 	}
 }
 
+// A statement whose signature is forged is refused even though it is logged,
+// promised and names the right key, whichever kind it is.
+func TestForgedSignatures(t *testing.T) {
+	steps := []string{"enrol-sender", "enrol-0", "commitment", "attempt-0", "claim-0", "decrypted-0", "outcome", "revoke-0"}
+	for _, forged := range append([]string{""}, steps...) {
+		w := evidencetest.New()
+		w.Devices = w.Devices[:1]
+		w.Steps = steps
+		w.Spoil[forged] = func(b []byte) { b[len(b)-1] ^= 1 }
+		w.Tell()
+		v := evidence.Verify(encode(t, w.Bundle()), w.Policy(), at)
+		if forged == "" {
+			want(t, v, evidence.Proven, "")
+			continue
+		}
+		want(t, v, evidence.Refused, "signature does not verify")
+		if claim := restsOnRefused(v); claim != "" {
+			t.Errorf("%s: a claim rests on what is refused: %s", forged, claim)
+		}
+	}
+}
+
 // A roster whose leaves are not those that the sender enrolled, or with two of
 // the sender's, is refused even though the sender signed it.
 func TestSpoiltRoster(t *testing.T) {

@@ -56,6 +56,9 @@ type World struct {
 	Edit map[string]func(sealpost.Statement) sealpost.Statement
 	// By has another key sign a step.
 	By map[string]sealpost.Signer
+	// Spoil changes a step's bytes after they are signed and before they are
+	// logged; they must still parse.
+	Spoil map[string]func([]byte)
 
 	Message sealpost.MessageID
 	Roster  sealpost.Roster
@@ -76,7 +79,7 @@ var Honest = []string{"enrol-sender", "enrol-0", "enrol-1", "noise", "commitment
 // one with ES256 keys.
 func New() *World {
 	w := &World{Log: NewLog(Origin, 9), HashAlg: sealpost.SHA256, Steps: slices.Clone(Honest),
-		Edit: map[string]func(sealpost.Statement) sealpost.Statement{}, By: map[string]sealpost.Signer{}, Entries: map[string]Entry{},
+		Edit: map[string]func(sealpost.Statement) sealpost.Statement{}, By: map[string]sealpost.Signer{}, Spoil: map[string]func([]byte){}, Entries: map[string]Entry{},
 		random: rand.NewChaCha8([32]byte{1: 's', 2: 'e', 3: 'a', 4: 'l'}),
 		Content: sealpost.Content{Text: "Pay 12.00 EUR to Example Shop? Code 493817",
 			Fields: []sealpost.Field{{Name: "amount", Value: "12.00 EUR"}, {Name: "payee", Value: "Example Shop"}, {Name: "code", Value: "493817"}}}}
@@ -117,6 +120,12 @@ func (w *World) Tell() *World {
 		}
 		signed, err := sealpost.Sign(st, by)
 		check(err)
+		if spoil := w.Spoil[step]; spoil != nil {
+			raw := signed.Bytes()
+			spoil(raw)
+			signed, err = sealpost.Parse(raw)
+			check(err)
+		}
 		w.Add(step, signed, Start+sealpost.UnixMilli(i)*100)
 	}
 	return w
