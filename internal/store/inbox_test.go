@@ -67,6 +67,15 @@ func TestInboxIsBounded(t *testing.T) {
 	for _, m := range waiting[gone.ID] {
 		w.CloseAs(m.ID, sealpost.Undeliverable)
 	}
+	old := waiting[devices[0].ID][0]
+	w.Now = old.Commitment.Expires
+	w.CloseAs(old.ID, sealpost.Expired)
+	if n := query(t, w, `SELECT count(*) FROM routes r JOIN messages m ON m.seq = r.message WHERE r.waiting IS NOT NULL AND m.outcome != 0`)[0]; n != "0" {
+		t.Errorf("%s ended messages are still in the inbox on disk", n)
+	}
+	if n := query(t, w, `SELECT count(*) FROM routes WHERE waiting IS NOT NULL`)[0]; n == "0" {
+		t.Error("nothing is in the inbox on disk, so the check above proves nothing")
+	}
 	if r := fsck(t, w); r.Faulty != 0 {
 		t.Error(r.Faults)
 	}

@@ -470,3 +470,22 @@ func TestRollBackEndsDataKeys(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// What a failed group left in the spool is gone once the store is opened again.
+func TestOpenDropsWhatNeverCommitted(t *testing.T) {
+	w := storetest.NewWorld(t, open)
+	kept, lost := w.Message(storetest.Recipient("nobody")), w.Message(storetest.Recipient("nobody"))
+	w.MustHold(kept)
+	if err := w.Store.(*store.DB).FailCommit(lost); err == nil {
+		t.Fatal("the group did not fail")
+	}
+	spool := filepath.Join(w.Place(), "data", "spool")
+	if scan(t, spool, lost.Blob) != 1 {
+		t.Fatal("the failed group left nothing, so the check below proves nothing")
+	}
+	w.Must(os.WriteFile(filepath.Join(spool, "000000000007.seg"), lost.Blob, 0o600))
+	w.Reopen()
+	if scan(t, spool, lost.Blob) != 0 || scan(t, spool, kept.Blob) != 1 {
+		t.Error("the failed group's blob is still there, or a held one is gone")
+	}
+}

@@ -188,6 +188,7 @@ func tenants(t *testing.T, w *World) {
 	d := w.Enrol(Recipient("r"), w.Token("tok"))
 	m := w.Message(d.Recipient)
 	w.MustHold(m)
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{{1}}))
 	mine := w.App
 	w.App = "other"
 	w.MustHold(w.SenderEvent(newKey(t), sealpost.Enrol))
