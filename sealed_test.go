@@ -46,6 +46,14 @@ func TestSealedBindsItsBlob(t *testing.T) {
 	if _, err := ParseSealed(make([]byte, SubmissionMax+1)); !errors.Is(err, ErrMalformed) {
 		t.Errorf("too long: %v", err)
 	}
+	long := make([]byte, BlobMax+1)
+	c.Blob = sumHash(long)
+	if signed, err = Sign(c, testKey(EdDSA, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewSealed(signed, long); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a blob that is committed to and too long: %v", err)
+	}
 	// What is handed out is a copy.
 	s.Blob()[0] ^= 1
 	s.Ticket()[0] ^= 1

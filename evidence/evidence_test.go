@@ -401,6 +401,15 @@ func TestMissingParts(t *testing.T) {
 	b := w.Bundle()
 	b.Rosters = nil
 	want(t, evidence.Verify(encode(t, b), w.Policy(), at), evidence.Incomplete, "who could open the message is not shown")
+	b = w.Bundle()
+	for i, e := range b.Exhibits {
+		for _, step := range []string{"decrypted-0", "decrypted-1"} {
+			if string(e.Statement) == string(w.Entries[step].Signed.Bytes()) {
+				b.Exhibits[i].Proof = nil
+			}
+		}
+	}
+	want(t, evidence.Verify(encode(t, b), w.Policy(), at), evidence.Incomplete, "no logged receipt of level decrypted")
 	for i := range b.Exhibits {
 		b := w.Bundle()
 		b.Exhibits[i].Proof = nil
@@ -463,6 +472,21 @@ func TestLaterRevocationIsTold(t *testing.T) {
 	want(t, v, evidence.Proven, "")
 	if !has(v, evidence.AboutDevice, "revoked later, at leaf 14") || !has(v, evidence.AboutSender, "revoked later, at leaf 15") {
 		t.Errorf("later revocations are not told: %v", v.Claims)
+	}
+}
+
+// Where a key lives limits what its signature shows.
+func TestAssuranceIsTold(t *testing.T) {
+	for a := sealpost.AssuranceSoftware; a <= sealpost.AssuranceStrongBox; a++ {
+		w := evidencetest.New()
+		w.Devices = w.Devices[:1]
+		w.Devices[0].Assurance = a
+		w.Steps = []string{"enrol-0", "commitment", "decrypted-0", "outcome"}
+		v := evidence.Verify(encode(t, w.Tell().Bundle()), w.Policy(), at)
+		want(t, v, evidence.Proven, "")
+		if !has(v, evidence.AboutDevice, "assurance: "+a.String()) || has(v, evidence.AboutDevice, "whoever copied it") != (a == sealpost.AssuranceSoftware) {
+			t.Errorf("%v: %v", a, about(v, evidence.AboutDevice))
+		}
 	}
 }
 

@@ -78,6 +78,42 @@ func TestTwoCheckpoints(t *testing.T) {
 	}
 }
 
+// A checkpoint of another log inside a receipt says nothing, and the claim says
+// so; none at all needs no word.
+func TestForeignCheckpointInAReceipt(t *testing.T) {
+	foreign := evidencetest.NewLog("other.example", 60)
+	foreign.Append([]byte("leaf"))
+	const said = "is not by this policy's log"
+	for note, wanted := range map[string]bool{string(foreign.Checkpoint(1)): true, "no note": true, "": false} {
+		w := evidencetest.New()
+		w.Devices = w.Devices[:1]
+		w.Steps = []string{"enrol-0", "commitment", "decrypted-0", "outcome"}
+		edit(w, "decrypted-0", func(r *sealpost.Receipt) { r.Checkpoint = note })
+		w.Tell()
+		v := evidence.Verify(encode(t, w.Bundle()), w.Policy(), at)
+		want(t, v, evidence.Proven, "")
+		if has(v, evidence.AboutDevice, said) != wanted || about(v, evidence.AboutDevice)[0].NotBefore != nil {
+			t.Errorf("checkpoint %.20q: claims %v", note, about(v, evidence.AboutDevice))
+		}
+	}
+}
+
+// A receipt that carries a witnessed checkpoint was made after it was cosigned.
+func TestReceiptBoundsItsTime(t *testing.T) {
+	w := evidencetest.New()
+	key := w.Log.AddWitness("witness.example/a", 40, evidencetest.Start+5000)
+	w.Tell()
+	p := w.Policy()
+	p.Witnesses, p.WitnessKeys = 1, []string{key}
+	v := evidence.Verify(encode(t, w.Bundle()), p, at)
+	want(t, v, evidence.Proven, "")
+	for _, c := range about(v, evidence.AboutDevice) {
+		if c.NotBefore == nil || c.NotBefore.Time != evidencetest.Start+5000 || c.NotAfter == nil || c.NotAfter.Time != evidencetest.Start+5000 {
+			t.Errorf("bounds %v to %v: %s", c.NotBefore, c.NotAfter, c.What)
+		}
+	}
+}
+
 func TestTwoCommitmentsAreProofOfFault(t *testing.T) {
 	w := evidencetest.New().Tell()
 	c, err := w.Entries["commitment"].Signed.Commitment()
