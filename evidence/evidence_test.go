@@ -98,6 +98,9 @@ func TestHonestStoryIsProven(t *testing.T) {
 	}
 	// DESIGN 12: without witnesses each claim that rests on the log says whose word orders it.
 	for _, s := range []evidence.Subject{evidence.AboutLog, evidence.AboutSender, evidence.AboutDevice, evidence.AboutOutcome, evidence.AboutCarrier} {
+		if len(about(v, s)) == 0 {
+			t.Errorf("nothing is claimed about %s", s)
+		}
 		for _, c := range about(v, s) {
 			if !strings.Contains(c.What+c.Limit, "ordered by the relay's own word") {
 				t.Errorf("claim about %s does not say that the relay alone orders: %s", s, c.What)
