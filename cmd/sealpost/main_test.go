@@ -30,11 +30,17 @@ type suite struct{ *testing.M }
 
 func (s suite) Run() int {
 	code := s.M.Run()
-	if demoAt.root != "" {
-		os.RemoveAll(demoAt.root)
+	for _, dir := range shared {
+		os.RemoveAll(dir)
 	}
 	return code
 }
+
+// shared are folders that tests share and that go with the suite.
+var shared []string
+
+// long says that the longer runs were asked for (make test-long).
+func long() bool { return os.Getenv("SEALPOST_LONG") == "1" }
 
 // command is the path of one of TestMain's commands.
 func command(t testing.TB, name string) string {
@@ -64,6 +70,7 @@ var theDemo = sync.OnceValues(func() (demoRun, error) {
 	if demoAt.root, err = os.MkdirTemp("", "sealpost-test-"); err != nil {
 		return demoAt, err
 	}
+	shared = append(shared, demoAt.root)
 	demoAt.data, demoAt.out = filepath.Join(demoAt.root, "data"), filepath.Join(demoAt.root, "out")
 	printed, err := exec.Command(sealpost, "demo", "--data", demoAt.data, "--out", demoAt.out, "--json").Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

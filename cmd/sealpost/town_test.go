@@ -33,7 +33,12 @@ const townApp = "town-bank"
 // not empty, that is how the others reach the relay.
 func newTown(t testing.TB, publicURL string) *town {
 	t.Helper()
-	w := &town{t: t, dir: t.TempDir()}
+	return newTownIn(t, t.TempDir(), publicURL)
+}
+
+func newTownIn(t testing.TB, dir, publicURL string) *town {
+	t.Helper()
+	w := &town{t: t, dir: dir}
 	w.logs = filepath.Join(w.dir, "logs")
 	if err := os.Mkdir(w.logs, 0o700); err != nil {
 		t.Fatal(err)
