@@ -25,10 +25,11 @@ const (
 )
 
 func main() {
+	// The signals stay caught to the very end: one that comes between the last
+	// step and the exit would otherwise kill a process that has done its work.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // An exit carries the code that a command ends with.
