@@ -175,8 +175,7 @@ func (l listener) run(ctx context.Context, once bool) error {
 			fmt.Fprintf(l.words, "the push transport: %v\n", err)
 			if err := pause(ctx, pushAgain); err != nil {
 				return err
-			}
-			continue
+			} // and then the relay is asked, as after any wait that brought nothing
 		}
 		shown := 0
 		for _, p := range batch.Pushes {

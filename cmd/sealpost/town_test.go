@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type town struct {
 	setup   setup
 	cfg     Config
 	carrier labReady
+	lab     *child // the carrier's process
 	relay   *child // nil until startRelay
 }
 
@@ -43,7 +45,12 @@ func newTownIn(t testing.TB, dir, publicURL string) *town {
 	if err := os.Mkdir(w.logs, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.start("carrier", &w.carrier, "lab", "fcm", "--listen", "127.0.0.1:0", "--account", filepath.Join(w.dir, accountFile))
+	t.Cleanup(func() {
+		if t.Failed() {
+			w.tellLogs()
+		}
+	})
+	w.lab = w.start("carrier", &w.carrier, "lab", "fcm", "--listen", "127.0.0.1:0", "--account", filepath.Join(w.dir, accountFile))
 	w.setup = setup{dir: w.dir, app: townApp, listen: freeAddress(t), fcm: w.carrier.URL}
 	cfg, err := w.setup.writeRelay()
 	if err != nil {
@@ -59,6 +66,16 @@ func newTownIn(t testing.TB, dir, publicURL string) *town {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// tellLogs prints the end of what each process said.
+func (w *town) tellLogs() {
+	const most = 4 << 10
+	logs, _ := filepath.Glob(filepath.Join(w.logs, "*.log"))
+	for _, path := range logs {
+		b, _ := os.ReadFile(path)
+		w.t.Logf("%s:\n%s", filepath.Base(path), b[max(0, len(b)-most):])
+	}
 }
 
 // freeAddress is a loopback address that nobody listens on now.
@@ -117,24 +134,10 @@ func (w *town) start(name string, ready any, words ...string) *child {
 // launch starts one of TestMain's commands.
 func (w *town) launch(name, program string, words ...string) *child {
 	w.t.Helper()
-	c := &child{name: name, cmd: exec.Command(command(w.t, program), words...)}
-	var err error
-	if c.log, err = os.OpenFile(filepath.Join(w.logs, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	c.cmd.Stderr = c.log
-	out, err := c.cmd.StdoutPipe()
-	if err == nil {
-		c.in, err = c.cmd.StdinPipe()
-	}
-	if err == nil {
-		err = c.cmd.Start()
-	}
+	c, err := newChild(command(w.t, program), name, w.logs, words...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c.lines = bufio.NewScanner(out)
-	c.lines.Buffer(nil, lineMax)
 	w.t.Cleanup(func() {
 		if c.cmd.ProcessState == nil {
 			_ = c.cmd.Process.Kill()
@@ -143,6 +146,30 @@ func (w *town) launch(name, program string, words ...string) *child {
 		c.log.Close()
 	})
 	return c
+}
+
+// newChild starts a program as spawn starts this one.
+func newChild(path, name, logs string, words ...string) (*child, error) {
+	log, err := os.OpenFile(filepath.Join(logs, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{name: name, cmd: exec.Command(path, words...), log: log}
+	c.cmd.Stderr = log
+	out, err := c.cmd.StdoutPipe()
+	if err == nil {
+		c.in, err = c.cmd.StdinPipe()
+	}
+	if err == nil {
+		err = c.cmd.Start()
+	}
+	if err != nil {
+		log.Close()
+		return nil, err
+	}
+	c.lines = bufio.NewScanner(out)
+	c.lines.Buffer(nil, lineMax)
+	return c, nil
 }
 
 // stop ends a process as an operator does and wants it to end well.
@@ -174,4 +201,20 @@ func (w *town) within(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(w.t.Context(), d)
 	w.t.Cleanup(cancel)
 	return ctx
+}
+
+// eventually runs a command in this process until it ends with 0.
+func (w *town) eventually(words ...string) string {
+	w.t.Helper()
+	for until := time.Now().Add(readyWithin); ; {
+		var out, errw bytes.Buffer
+		code := run(w.t.Context(), words, nil, &out, &errw)
+		if code == 0 {
+			return out.String()
+		}
+		if time.Now().After(until) {
+			w.t.Fatalf("%s: exit %d: %s", strings.Join(words, " "), code, errw.String())
+		}
+		_ = pause(w.t.Context(), pollFirst)
+	}
 }
