@@ -44,6 +44,12 @@ type inviteSecret [32]byte
 // Format prints no secret.
 func (inviteSecret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[enrolment secret]") }
 
+// LogValue prints no secret.
+func (inviteSecret) LogValue() slog.Value { return slog.StringValue("[enrolment secret]") }
+
+// MarshalJSON prints no secret.
+func (inviteSecret) MarshalJSON() ([]byte, error) { return []byte(`"[enrolment secret]"`), nil }
+
 // invite is the content of a token: what the device needs to answer, and what
 // it pins for good.
 type invite struct {

@@ -206,7 +206,7 @@ func (w *world) envelope(id sealpost.MessageID) sealpost.Envelope {
 func TestBatch(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c2", sealpost.EdDSA)
-	sent := w.sender.SendAll(w.ctx, []Message{otp("c1", "000001"), otp("c2", "000002"), otp("c1", "not a code"), otp("nobody", "000003"), otp("c1", "000004")})
+	sent := w.sender.SendAll(w.ctx, []Message{otp("c1", "000001"), otp("c2", "000002"), otp("c1", "two\nlines"), otp("nobody", "000003"), otp("c1", "000004")})
 	for i, ok := range []bool{true, true, false, false, true} {
 		if (sent[i].Err == nil) != ok {
 			t.Errorf("item %d: %v", i, sent[i].Err)

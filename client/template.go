@@ -28,10 +28,10 @@ type Template struct {
 	Privacy   sealpost.Privacy     // the minimum carrier
 	Assurance sealpost.Assurance   // the weakest device key that may show it
 	Fields    []Field              // that its sentence is made of
-	// Sentence is the text where every one of Fields is there. Further members
+	// Text is the sentence where every one of Fields is there. Further members
 	// of the data follow it, each on a line of its own; where one of Fields is
 	// missing, all of them do.
-	Sentence func(values map[string]string) string
+	Text func(values map[string]string) string
 }
 
 // A Field is one member of a template's data. Each gets a commitment of its own.
@@ -59,7 +59,7 @@ func BuiltIn() []Template {
 			Name: TemplateOTP, TTL: 5 * time.Minute, Release: sealpost.ReleaseHeld,
 			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
 			Fields: []Field{{"code", isLine(32), "1 to 32 bytes of printable text on one line"}},
-			Sentence: func(v map[string]string) string {
+			Text: func(v map[string]string) string {
 				return fmt.Sprintf("Your code is %s. It is valid for 5 minutes. Tell it to nobody.", v["code"])
 			},
 		},
@@ -71,7 +71,7 @@ func BuiltIn() []Template {
 				{"currency", isLine(8), "1 to 8 bytes of printable text on one line"},
 				{"payee", isLine(64), "1 to 64 bytes of printable text on one line"},
 			},
-			Sentence: func(v map[string]string) string {
+			Text: func(v map[string]string) string {
 				return fmt.Sprintf("Payment of %s %s to %s.", v["amount"], v["currency"], v["payee"])
 			},
 		},
@@ -79,7 +79,7 @@ func BuiltIn() []Template {
 			Name: TemplateAccount, TTL: 7 * 24 * time.Hour, Release: sealpost.ReleaseLogged,
 			Carriers: carriers, Privacy: sealpost.NoticeOnly, Assurance: sealpost.AssuranceSoftware,
 			Fields: []Field{{"change", isLine(128), "1 to 128 bytes of printable text on one line"}},
-			Sentence: func(v map[string]string) string {
+			Text: func(v map[string]string) string {
 				return fmt.Sprintf("Your account was changed: %s. If this was not you, call us.", v["change"])
 			},
 		},
@@ -120,7 +120,7 @@ func (t Template) Render(data map[string]string) (sealpost.Content, error) {
 		return sealpost.Content{}, err
 	}
 	if len(named) > 0 {
-		lines = append([]string{t.Sentence(data)}, lines[len(named):]...)
+		lines = append([]string{t.Text(data)}, lines[len(named):]...)
 	}
 	content.Text = strings.Join(lines, "\n")
 	return content, nil
