@@ -422,8 +422,8 @@ func leaks(b []byte, token string) []string {
 // relay stopped, reads back, and opens what it is asked to open.
 func TestBundle(t *testing.T) {
 	w := newWorld(t)
-	p := w.enrol("c1", sealpost.EdDSA)
-	id := w.send(Message{To: "c1", Template: TemplatePayment, Data: map[string]string{"amount": "129.90", "currency": "EUR", "payee": "Baker"}})
+	p := w.enrol("customer-4711", sealpost.EdDSA)
+	id := w.send(Message{To: "customer-4711", Template: TemplatePayment, Data: map[string]string{"amount": "129.90", "currency": "EUR", "payee": "Baker"}})
 	bundle := func(d Disclose) *evidence.Bundle {
 		t.Helper()
 		return must(evidence.ParseBundle(must(must(w.sender.Bundle(id, d))(t).Encode())(t)))(t)
@@ -445,7 +445,7 @@ func TestBundle(t *testing.T) {
 		}
 	}
 	raw := must(b.Encode())(t)
-	for _, hidden := range []string{"129.90", "Baker", "c1"} {
+	for _, hidden := range []string{"129.90", "Baker", "customer-4711"} {
 		if bytes.Contains(raw, []byte(hidden)) {
 			t.Errorf("the bundle shows %q", hidden)
 		}

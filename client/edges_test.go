@@ -1,0 +1,225 @@
+package client
+
+import (
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/mls"
+)
+
+// A device joins by a commit only when every message of the epoch has been
+// acknowledged, the out-of-order ones included; else by a fresh group, and what
+// was sent before still opens.
+func TestJoinWaitsForEveryAcknowledgement(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("c1", sealpost.EdDSA)
+	first := w.send(otp("c1", "100001"))
+	late := w.send(otp("c1", "100002"))
+	third := w.send(otp("c1", "100003"))
+	for _, id := range []sealpost.MessageID{first, third} {
+		must(a.Handle(w.ctx, w.push(id)))(t)
+		must(w.sender.Sync(w.ctx, id))(t)
+	}
+	b := w.enrol("c1", sealpost.EdDSA)
+	fourth := w.send(otp("c1", "100004"))
+	if e := w.envelope(fourth); len(e.Commits) != 0 {
+		t.Errorf("a commit although a message of its epoch is on the way")
+	}
+	for _, id := range []sealpost.MessageID{fourth, late} {
+		if n, err := a.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("device a: %v", err)
+		}
+	}
+	must(b.Handle(w.ctx, w.push(fourth)))(t)
+}
+
+// The Welcome stays in every envelope until each device that it names has
+// acknowledged: one that missed the first message joins by the second.
+func TestWelcomeStaysUntilAcknowledged(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	first := w.send(otp("c1", "100001"))
+	must(a.Handle(w.ctx, w.push(first)))(t)
+	must(w.sender.Sync(w.ctx, first))(t)
+	second := w.send(otp("c1", "100002"))
+	if n, err := b.Handle(w.ctx, w.push(second)); err != nil || n.Text == "" {
+		t.Errorf("the device that missed the Welcome: %v", err)
+	}
+}
+
+// A message for another recipient of the same sender is none of this device's.
+func TestOtherRecipient(t *testing.T) {
+	w := newWorld(t)
+	p, _ := w.enrol("c1", sealpost.EdDSA), w.enrol("c2", sealpost.EdDSA)
+	id := w.send(otp("c2", "483920"))
+	if _, err := p.Handle(w.ctx, w.push(id)); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	p.wantSigned(t, id)
+}
+
+// Two commitments under one id, both by the sender: the first one stands, the
+// pair is kept.
+func TestTwoCommitmentsUnderOneID(t *testing.T) {
+	w := newWorld(t)
+	p := w.enrol("c1", sealpost.EdDSA)
+	id, push := w.craft("c1", spoil{})
+	must(p.Handle(w.ctx, push))(t)
+	_, other := w.craft("c1", spoil{commitment: func(c *sealpost.Commitment) { c.ID = id }})
+	if _, err := p.Handle(w.ctx, other); !errors.Is(err, sealpost.ErrConflict) {
+		t.Errorf("got %v", err)
+	}
+	faults := must(p.Faults())(t)
+	if len(faults) != 1 || len(faults[0].Parts) != 2 || faults[0].ID != id {
+		t.Errorf("faults: %+v", faults)
+	}
+}
+
+// A message sealed by another member of the group is not the sender's, although
+// the sender's commitment names its blob.
+func TestSealedByAnotherMember(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	first := w.send(otp("c1", "100001"))
+	for _, p := range []*phone{a, b} {
+		must(p.Handle(w.ctx, w.push(first)))(t)
+	}
+	g := b.group(t)
+	_, push := w.craft("c1", spoil{aad: func(aad []byte) []byte { return aad }, blob: func(e *sealpost.Envelope) {
+		e.Welcome, e.Commits = nil, nil
+		e.Message = must(g.Protect([]byte("any"), make([]byte, 512)))(t)
+	}})
+	_, err := a.Handle(w.ctx, push)
+	if refusal, refused := errors.AsType[*Refusal](err); !refused || refusal.Reason != sealpost.ReasonSenderKey || refusal.Level != sealpost.Mismatch {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Only the sender commits: another member's commit changes nothing.
+func TestCommitByAnotherMember(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	first := w.send(otp("c1", "100001"))
+	for _, p := range []*phone{a, b} {
+		must(p.Handle(w.ctx, w.push(first)))(t)
+	}
+	g := b.group(t)
+	staged := must(g.Commit())(t)
+	if err := g.Apply(staged); err != nil {
+		t.Fatal(err)
+	}
+	u := &unsealing{}
+	u.group = a.groupFor(t, u)
+	before := u.group.Epoch()
+	if err := u.follow([][]byte{staged.Commit}, u.group.GroupID(), before+1); err == nil || u.group.Epoch() != before {
+		t.Errorf("a device's commit was followed: %v", err)
+	}
+}
+
+// group is a device's own MLS group, for a test that abuses it.
+func (p *phone) group(t *testing.T) *mls.Group { return p.groupFor(t, &unsealing{}) }
+
+func (p *phone) groupFor(t *testing.T, u *unsealing) (g *mls.Group) {
+	t.Helper()
+	err := p.store.View(func(tx Tx) error {
+		all, err := loadAll[deviceGroup](tx, "mls/")
+		if err != nil || len(all) != 1 {
+			return errors.Join(err, missing(len(all) != 1, "exactly one group"))
+		}
+		g, err = mls.Unmarshal(all[0].State, p.leaf, validator(p.validate), p.mlsPolicy(u))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// A promise is of our log, by the relay's key, and for a commitment until its
+// outcome is due.
+func TestPromiseChecks(t *testing.T) {
+	relay := must(sealpost.GenerateKey(sealpost.EdDSA, rand.Reader))(t)
+	other := must(sealpost.GenerateKey(sealpost.EdDSA, rand.Reader))(t)
+	statement, salt := []byte("statement"), sealpost.Salt{1}
+	make := func(origin string, by sealpost.Signer, outcomeBy int64) []byte {
+		entry := sealpost.PromiseEntry{Leaf: sealpost.MakeLeaf(salt, statement), Statement: blobHash(statement), OutcomeBy: outcomeBy}
+		return must(sealpost.SignPromise([]sealpost.PromiseEntry{entry}, origin, 1000, 0, time.Hour, by))(t)[0].Encode()
+	}
+	check := func(promise, statement []byte) error {
+		_, err := checkPromise(relay.Public(), "log.example", salt[:], promise, statement, 7)
+		return err
+	}
+	if err := check(make("log.example", relay, 7), statement); err != nil {
+		t.Fatalf("the honest promise: %v", err)
+	}
+	for name, err := range map[string]error{
+		"another log":        check(make("other.example", relay, 7), statement),
+		"another key":        check(make("log.example", other, 7), statement),
+		"a later outcome":    check(make("log.example", relay, 8), statement),
+		"no outcome":         check(make("log.example", relay, 0), statement),
+		"another statement":  check(make("log.example", relay, 7), []byte("another")),
+		"no promise at all":  check(nil, statement),
+		"bytes that are not": check([]byte{1, 2, 3}, statement),
+	} {
+		if !errors.Is(err, ErrUnpromised) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A positive receipt for another blob or roster does not count, even by the
+// right device.
+func TestReceiptForAnotherRoster(t *testing.T) {
+	for name, change := range map[string]func(*sealpost.Receipt){
+		"blob":   func(r *sealpost.Receipt) { r.Blob[0] ^= 1 },
+		"roster": func(r *sealpost.Receipt) { r.Roster[0] ^= 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.enrol("c1", sealpost.EdDSA)
+			id := w.send(otp("c1", "483920"))
+			must(p.Handle(w.ctx, w.push(id)))(t)
+			w.relay.bend = func(_ string, v any) {
+				list, is := v.(*[]api.Exhibit)
+				if !is {
+					return
+				}
+				for i := range *list {
+					signed := must(sealpost.Parse((*list)[i].Statement))(t)
+					if r, err := signed.Receipt(); err == nil && r.Level == sealpost.Decrypted {
+						change(&r)
+						(*list)[i] = api.Exhibit{Statement: must(sealpost.Sign(r, p.key))(t).Bytes(), Salt: (*list)[i].Salt}
+					}
+				}
+			}
+			st, err := w.sender.Sync(w.ctx, id)
+			if !errors.Is(err, ErrExhibit) || len(st.Receipts) != 1 {
+				t.Errorf("%d receipts count, %v", len(st.Receipts), err)
+			}
+		})
+	}
+}
+
+// A hole that is filled in time is no gap: each number that arrives leaves it.
+func TestHolesAreFilled(t *testing.T) {
+	st := sequenceState{Next: 11, Holes: []hole{{From: 3, To: 7}, {From: 9, To: 9}}}
+	for _, n := range []uint64{5, 9, 3, 7} {
+		st.fill(n)
+	}
+	if len(st.Holes) != 2 || st.Holes[0].From != 4 || st.Holes[0].To != 4 || st.Holes[1].From != 6 || st.Holes[1].To != 6 {
+		t.Errorf("holes %+v", st.Holes)
+	}
+	w := newWorld(t)
+	p := w.enrol("c1", sealpost.EdDSA)
+	ids := []sealpost.MessageID{w.send(otp("c1", "100001")), w.send(otp("c1", "100002")), w.send(otp("c1", "100003"))}
+	for _, i := range []int{0, 2, 1} { // the second comes last, and in time
+		must(p.Handle(w.ctx, w.push(ids[i])))(t)
+	}
+	w.pass(6 * time.Minute)
+	must(p.Sync(w.ctx, 0))(t)
+	w.wantReceipts(ids[2], sealpost.HandedOver, sealpost.Decrypted)
+}
