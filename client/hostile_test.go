@@ -220,8 +220,15 @@ func TestSwappedKeyPackage(t *testing.T) {
 	ghost := must(sealpost.GenerateKey(sealpost.EdDSA, rand.Reader))(t)
 	signer := must(mls.NewEd25519Signer(ghost.Seed()))(t)
 	o := mls.KeyPackageOptions{NotBefore: uint64(w.now().Unix()) - 60, NotAfter: uint64(w.now().Unix()) + 3600}
-	for name, credential := range map[string]sealpost.KeyID{"the device's own name": p.ID(), "the ghost's name": ghost.Public().ID()} {
-		pub, _, err := mls.NewKeyPackage(mls.X25519AES128, credentialOf(credential), signer, o)
+	for name, c := range map[string]struct {
+		owner  sealpost.KeyID
+		signer mls.Signer
+	}{
+		"the device's name, another key": {p.ID(), signer},
+		"another name, another key":      {ghost.Public().ID(), signer},
+		"another name, the device's key": {ghost.Public().ID(), p.leaf},
+	} {
+		pub, _, err := mls.NewKeyPackage(mls.X25519AES128, credentialOf(c.owner), c.signer, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +244,7 @@ func TestSwappedKeyPackage(t *testing.T) {
 	if len(w.posted()) != 0 {
 		t.Errorf("a message was sealed to a swapped KeyPackage")
 	}
-	if faults := must(w.sender.Faults())(t); len(faults) != 2 || len(faults[0].Parts[0]) == 0 {
+	if faults := must(w.sender.Faults())(t); len(faults) != 3 || len(faults[0].Parts[0]) == 0 {
 		t.Errorf("faults: %+v", faults)
 	}
 	w.relay.bend = nil
