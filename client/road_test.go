@@ -229,4 +229,5 @@ func TestBatch(t *testing.T) {
 var (
 	_ SenderAPI = (*api.SenderClient)(nil)
 	_ DeviceAPI = (*api.DeviceClient)(nil)
+	_ LogReader = (*api.Client)(nil)
 )
