@@ -23,7 +23,8 @@ import (
 const (
 	crashKills     = 50
 	crashKillsLong = 200
-	crashMoment    = 500 * time.Millisecond // a kill comes at any moment of this, once its victim works
+	crashMoment    = 300 * time.Millisecond // a kill comes at any moment of this, once its victim works
+	crashRest      = 700 * time.Millisecond // a device that was killed is off, and has much to catch up with
 	crashDrain     = 90 * time.Second       // in which all must end well after the last kill
 )
 
@@ -33,6 +34,7 @@ type kept struct {
 	words         func(start int) []string
 	hear          func(line []byte) // each line of its output
 	speaks        bool              // its first line says that it works
+	rest          time.Duration     // before it is started again, so that work waits for it
 
 	path, logs string
 	mu         sync.Mutex
@@ -90,7 +92,11 @@ func (k *kept) run() {
 		}
 		k.now, k.works = nil, make(chan struct{})
 		close(k.gone)
+		ending := k.ending
 		k.mu.Unlock()
+		if !ending {
+			time.Sleep(k.rest)
+		}
 	}
 }
 
@@ -177,7 +183,7 @@ func (w *crashWorld) enrolDevices() {
 			approved = w.eventually("device", "approve", "--sender", senderAt)
 		}
 		w.folders = append(w.folders, folder)
-		w.devices = append(w.devices, w.keep(&kept{name: fmt.Sprintf("device-%d", i), program: "sealpost", hear: func([]byte) {},
+		w.devices = append(w.devices, w.keep(&kept{name: fmt.Sprintf("device-%d", i), program: "sealpost", rest: crashRest, hear: func([]byte) {},
 			words: func(int) []string { return []string{"device", "listen", "--device", folder} }}))
 	}
 }
@@ -198,7 +204,7 @@ func (w *crashWorld) crash(kills int, r *rand.Rand) {
 	w.t.Helper()
 	for killed := 0; killed < kills; {
 		victim := []*kept{w.relay, w.sender, w.devices[killed/3%len(w.devices)]}[killed%3]
-		if r.IntN(4) > 0 { // else it may be killed while it starts
+		if r.IntN(4) > 0 || victim.rest > 0 { // else it may be killed while it starts
 			victim.waitWorks()
 		}
 		_ = pause(w.t.Context(), time.Duration(r.Int64N(int64(crashMoment))))
