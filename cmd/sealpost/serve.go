@@ -128,7 +128,8 @@ func (s *server) openRelay(context.Context) (err error) {
 		}
 	}
 	s.relay, err = relay.New(relay.Config{Store: s.store, Log: relayLog{s.log}, Tenants: tenants, Statement: s.statement,
-		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: time.Now, Logger: s.logger})
+		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: time.Now, Logger: s.logger,
+		Full: store.ErrFull, Lost: []error{store.ErrUncertain, translog.ErrBroken}})
 	return err
 }
 
