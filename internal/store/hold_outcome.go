@@ -58,8 +58,10 @@ func (g *group) checkOutcome(m messageRow, o *sealpost.Outcome) error {
 	return nil
 }
 
-// end stops all routes of a message. Its blob goes with the last device that
-// wants it, at the latest when it expires.
+// end stops waking devices for a message. Where it was delivered, the roster's
+// other devices may still fetch it: one device's receipt takes nothing from the
+// others. Its blob goes with the last device that wants it, at the latest when it
+// expires.
 func (g *group) end(m messageRow, end sealpost.End) error {
 	var turn any
 	if m.blob.segment != 0 {
@@ -68,13 +70,24 @@ func (g *group) end(m messageRow, end sealpost.End) error {
 	if _, err := g.c.exec(`UPDATE messages SET outcome = ?, phase = ?, turn = ? WHERE seq = ?`, int(end), phaseEnded, turn, m.seq); err != nil {
 		return err
 	}
-	if _, err := g.c.exec(`UPDATE routes SET queue = NULL, waiting = NULL WHERE message = ? AND (queue IS NOT NULL OR waiting IS NOT NULL)`, m.seq); err != nil {
+	if _, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND queue IS NOT NULL`, m.seq); err != nil {
 		return err
 	}
-	routes, err := g.routes(m.seq)
+	if end == sealpost.Delivered {
+		return nil
+	}
+	return g.stopWaiting(m.seq)
+}
+
+// stopWaiting takes a message out of every inbox.
+func (g *group) stopWaiting(message uint64) error {
+	if _, err := g.c.exec(`UPDATE routes SET waiting = NULL WHERE message = ? AND waiting IS NOT NULL`, message); err != nil {
+		return err
+	}
+	routes, err := g.routes(message)
 	g.then(func() {
 		for _, r := range routes {
-			g.inbox.drop(r.device, m.seq)
+			g.inbox.drop(r.device, message)
 		}
 	})
 	return err

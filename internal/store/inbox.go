@@ -30,11 +30,11 @@ func loadInbox(c *conn) (*inbox, error) {
 	}
 	b.mark = r.uint(0)
 	err = c.each(`SELECT r.device, r.message FROM messages m CROSS JOIN routes r ON r.message = m.seq
-		WHERE m.phase = ? AND m.turn IS NOT NULL AND m.seq >= ? AND r.state <= ? AND r.handed = 0`, func(r row) error {
+		WHERE m.phase IN (?, ?) AND m.turn IS NOT NULL AND m.outcome IN (0, ?) AND m.seq >= ? AND r.state <= ? AND r.handed = 0`, func(r row) error {
 		b.byDevice[r.int(0)] = append(b.byDevice[r.int(0)], r.uint(1))
 		b.count++
 		return nil
-	}, phaseOpen, b.mark, routeFailed)
+	}, phaseOpen, phaseEnded, int(sealpost.Delivered), b.mark, routeFailed)
 	for _, seqs := range b.byDevice {
 		slices.Sort(seqs)
 	}
@@ -150,9 +150,10 @@ func (db *DB) Arrivals(ctx context.Context, key sealpost.KeyID, after uint64, lo
 	return out, err
 }
 
-// arrival reads a message for a device, if it is open, in time and released.
+// arrival reads a message for a device, if it is open or was delivered to another
+// device, in time and released.
 func (db *DB) arrival(c *conn, seq uint64, now sealpost.UnixMilli, logged uint64) (out sealpost.Delivery, released bool, err error) {
-	r, found, err := c.one(`SELECT `+messageColumns+`, release FROM messages WHERE seq = ? AND outcome = 0 AND segment IS NOT NULL AND expires > ?`, seq, int64(now))
+	r, found, err := c.one(`SELECT `+messageColumns+`, release FROM messages WHERE seq = ? AND outcome IN (0, ?) AND segment IS NOT NULL AND expires > ?`, seq, int(sealpost.Delivered), int64(now))
 	if err != nil || !found {
 		return out, false, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -34,7 +35,8 @@ func (db *DB) sweepBlobs(ctx context.Context, now sealpost.UnixMilli) (more bool
 			return err
 		}
 		for _, r := range rows {
-			if err := g.dropBlob(readMessageRow(r)); err != nil {
+			m := readMessageRow(r)
+			if err := errors.Join(g.dropBlob(m), g.stopWaiting(m.seq)); err != nil {
 				return err
 			}
 		}
@@ -192,8 +194,8 @@ func (db *DB) sweepInbox(ctx context.Context, _ sealpost.UnixMilli) (bool, error
 			}
 			mark = min(to, g.inbox.mark+SweepMax)
 			if _, err := g.c.exec(`UPDATE routes SET waiting = 1 WHERE message >= ? AND message < ? AND state <= ? AND handed = 0
-				AND message IN (SELECT seq FROM messages WHERE seq >= ? AND seq < ? AND outcome = 0)`,
-				g.inbox.mark, mark, routeFailed, g.inbox.mark, mark); err != nil {
+				AND message IN (SELECT seq FROM messages WHERE seq >= ? AND seq < ? AND outcome IN (0, ?))`,
+				g.inbox.mark, mark, routeFailed, g.inbox.mark, mark, int(sealpost.Delivered)); err != nil {
 				return err
 			}
 			if _, err := g.c.exec(`UPDATE inbox_mark SET seq = ?`, mark); err != nil {
