@@ -336,7 +336,7 @@ func (b *lifecycleBench) outcomes(ctx context.Context) (n int, err error) {
 			if m.End == sealpost.Delivered {
 				n++
 			}
-			after = m.Seq + 1
+			after = m.Seq
 		}
 		more = len(page) == api.PageMax
 	}
