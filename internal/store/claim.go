@@ -34,59 +34,131 @@ type claim struct {
 	at      endpoint
 }
 
-func (g *group) claim(now, lease sealpost.UnixMilli, logged uint64, n int) (out []claim, err error) {
-	// Retries take at most half of a full claim, so that a carrier's bad hour
-	// does not hold up what is new.
-	for _, q := range []struct{ queue, most, until int64 }{
-		{queueTimed, int64(n+1) / 2, int64(now)},
-		{queueHeld, int64(n), 1<<63 - 1},
-		{queueLogged, int64(n), int64(logged) - 1},
-		{queueTimed, int64(n), int64(now)},
-	} {
-		most := min(q.most, int64(n-len(out)))
-		if most <= 0 {
-			continue
-		}
-		rows, err := g.c.all(`SELECT r.message, r.device, r.tries, m.expires, m.carriers FROM routes r JOIN messages m ON m.seq = r.message
-			WHERE r.queue = ? AND r.turn <= ? ORDER BY r.turn LIMIT ?`, q.queue, q.until, most)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			c, ok, err := g.lease(r, now, lease)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				out = append(out, c)
-			}
-		}
-	}
-	return out, nil
+// claims are what one call leases.
+type claims struct {
+	*group
+	now, lease sealpost.UnixMilli
+	out        []claim
+	most       int
 }
 
-// lease takes one route, or ends its queueing where it can no longer be tried.
-func (g *group) lease(r row, now, lease sealpost.UnixMilli) (claim, bool, error) {
-	message, expires := r.uint(0), sealpost.UnixMilli(r.int(3))
-	unqueue := func() (claim, bool, error) {
-		_, err := g.c.exec(`UPDATE routes SET queue = NULL, endpoint = 0 WHERE message = ? AND device = ?`, message, r.int(1))
-		return claim{}, false, err
+func (c *claims) room() int { return c.most - len(c.out) }
+
+// claim leases what is due, in this order. Retries take at most half of a full
+// claim, so that a carrier's bad hour does not hold up what is new.
+func (g *group) claim(now, lease sealpost.UnixMilli, logged uint64, n int) ([]claim, error) {
+	c := &claims{group: g, now: now, lease: lease, most: n}
+	if err := c.timed((n + 1) / 2); err != nil {
+		return nil, err
 	}
-	d, err := g.device(r.int(1))
-	if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others waiting
-		g.log.Error("a device cannot be woken", "seq", message, "err", err)
-		return unqueue()
+	if err := c.released(logged); err != nil {
+		return nil, err
 	}
+	return c.out, c.timed(c.room())
+}
+
+// timed leases routes whose turn has come: tries to be made again, leases that
+// ended, and messages whose rule of release is held.
+func (c *claims) timed(most int) error {
+	if most <= 0 {
+		return nil
+	}
+	rows, err := c.c.all(`SELECT `+messageColumns+` FROM messages WHERE turn <= ? AND turn < 0x400000000000 ORDER BY turn LIMIT ?`, int64(c.now), most)
 	if err != nil {
-		return claim{}, false, err
+		return err
 	}
-	at, reachable := d.reach(r.int(4))
-	if expires <= now || !reachable || d.Revoked != 0 {
-		return unqueue()
+	_, err = c.leaseAll(rows)
+	return err
+}
+
+// released leases the routes of messages that are logged now and were never
+// claimed, in seq order.
+func (c *claims) released(logged uint64) error {
+	if c.fresh >= logged || c.room() <= 0 {
+		return nil
 	}
-	_, err = g.c.exec(`UPDATE routes SET queue = ?, turn = ?, endpoint = ? WHERE message = ? AND device = ?`,
-		queueTimed, int64(lease), at.id, message, d.id)
-	return claim{message, d, r.int(2), at}, true, err
+	most := c.room()
+	rows, err := c.c.all(`SELECT `+messageColumns+` FROM messages WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?`, c.fresh, logged, most)
+	if err != nil {
+		return err
+	}
+	from := c.fresh
+	if len(rows) == most {
+		logged = rows[most-1].uint(0) + 1 // beyond are more
+	}
+	c.fresh = logged // what a full claim leaves over has its turn
+	left, err := c.leaseAll(rows)
+	if err != nil {
+		return err
+	}
+	if left < len(rows) {
+		c.fresh = rows[left].uint(0)
+	}
+	if c.fresh == from {
+		return nil
+	}
+	_, err = c.c.exec(`UPDATE marks SET fresh = ?`, c.fresh)
+	return err
+}
+
+// leaseAll leases routes of messages until there is no room, and says how many
+// messages it came to.
+func (c *claims) leaseAll(rows []row) (n int, err error) {
+	for n = range rows {
+		if c.room() <= 0 {
+			return n, nil
+		}
+		m, err := readMessageRow(rows[n])
+		if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others waiting
+			c.log.Error("a message cannot be sent", "err", err)
+			if _, err := c.c.exec(`UPDATE messages SET turn = ? WHERE seq = ?`, int64(never), rows[n].uint(0)); err != nil {
+				return n, err
+			}
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if err := c.leaseMessage(&m); err != nil {
+			return n, err
+		}
+	}
+	return len(rows), nil
+}
+
+// leaseMessage takes the routes of a message that are due, as far as there is
+// room, and ends the queueing of those that can no longer be tried.
+func (c *claims) leaseMessage(m *messageRow) error {
+	changed := false
+	for i := range m.routes {
+		r := &m.routes[i]
+		if !r.queued || r.turn > c.now || c.room() <= 0 {
+			continue
+		}
+		changed = true
+		d, err := c.device(r.device)
+		if errors.Is(err, ErrDamaged) {
+			c.log.Error("a device cannot be woken", "seq", m.seq, "err", err)
+			r.unqueue()
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		at, reachable := d.reach(m.carriers)
+		if m.expires <= c.now || !reachable || d.Revoked != 0 {
+			r.unqueue()
+			r.endpoint = 0
+			continue
+		}
+		r.queue(c.lease)
+		r.endpoint = at.id
+		c.out = append(c.out, claim{m.seq, d, r.tries, at})
+	}
+	if !changed {
+		return nil
+	}
+	return c.save(m)
 }
 
 // loadWork reads what claims are about; the writer is free meanwhile. A claim
@@ -94,14 +166,14 @@ func (g *group) lease(r row, now, lease sealpost.UnixMilli) (claim, bool, error)
 func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixMilli) (out []sealpost.Work, err error) {
 	err = db.read(ctx, "claim work", func(c *conn) error {
 		for _, cl := range claims {
-			r, found, err := c.one(`SELECT `+messageColumns+` FROM messages WHERE seq = ? AND outcome = 0 AND segment IS NOT NULL`, cl.message)
-			if err != nil {
-				return err
-			}
-			if !found {
+			m, found, err := messageAt(c, cl.message)
+			if err == nil && (!found || m.outcome != 0 || m.blob.segment == 0) {
 				continue
 			}
-			w, err := db.work(c, readMessageRow(r), cl)
+			var w sealpost.Work
+			if err == nil {
+				w, err = db.work(c, m, cl)
+			}
 			if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others waiting
 				db.log.Error("a message cannot be sent", "seq", cl.message, "err", err)
 				continue

@@ -21,22 +21,61 @@ import (
 // The same message comes again until its outcome is held. An outcome made of an
 // answer that a later statement outdated is refused by [DB.Hold].
 func (db *DB) Closable(ctx context.Context, now sealpost.UnixMilli, limit int) (out []sealpost.Closing, err error) {
+	limit = page(limit)
 	err = db.read(ctx, "closable", func(c *conn) error {
-		rows, err := c.all(`SELECT `+messageColumns+` FROM messages WHERE phase = ? AND turn <= ? ORDER BY turn LIMIT ?`, phaseOpen, int64(now), page(limit))
-		for _, r := range rows {
-			closing, err := db.vault.closing(c, readMessageRow(r))
+		add := func(r row) (more bool, err error) {
+			m, err := readMessageRow(r)
+			if err == nil {
+				var closing sealpost.Closing
+				if closing, err = db.vault.closing(c, m); err == nil {
+					out = append(out, closing)
+				}
+			}
 			if errors.Is(err, ErrDamaged) { // fsck names it; it must not keep others open
 				db.log.Error("a message cannot be closed", "seq", r.uint(0), "err", err)
-				continue
+				err = nil
 			}
-			if err != nil {
+			return len(out) < limit, err
+		}
+		rows, err := c.all(`SELECT `+messageColumns+` FROM messages WHERE ready != 0 AND outcome = 0 ORDER BY seq LIMIT ?`, limit)
+		for _, r := range rows {
+			if _, err := add(r); err != nil {
 				return err
 			}
-			out = append(out, closing)
 		}
-		return err
+		if err != nil || len(out) == limit {
+			return err
+		}
+		return expiredOpen(c, now, add)
 	})
 	return out, err
+}
+
+// expiredOpen hands over messages that expired with their end not decided.
+func expiredOpen(c *conn, now sealpost.UnixMilli, add func(row) (more bool, err error)) error {
+	const each = 64 // rows of expiring that are looked at together
+	after, more := expiry{-1, -1}, true
+	for more {
+		due, err := expiries(c, after, int64(now)/1000, each)
+		if err != nil {
+			return err
+		}
+		for _, e := range due {
+			err := e.expired(c, now, func(r row) (bool, error) {
+				if ready, outcome := r.int(10), r.int(11); ready != 0 || outcome != 0 {
+					return true, nil
+				}
+				more, err = add(r)
+				return more, err
+			})
+			if err != nil || !more {
+				return err
+			}
+			after = e
+		}
+		more = len(due) == each
+	}
+	return nil
 }
 
 func (v *vault) closing(c *conn, m messageRow) (out sealpost.Closing, err error) {

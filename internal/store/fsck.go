@@ -162,9 +162,12 @@ func (f *fsck) tagOf(record sealpost.Record) []byte {
 }
 
 func (f *fsck) messages(ctx context.Context) error {
-	return f.walk(ctx, `messages`, messageColumns+`, release, lookup, phase`, func(c *conn, r row) error {
+	return f.walk(ctx, `messages`, messageColumns+`, lookup`, func(c *conn, r row) error {
 		f.report.Messages++
-		m := readMessageRow(r)
+		m, err := readMessageRow(r)
+		if err != nil {
+			f.fault(m.seq, "messages", "%v", err)
+		}
 		record, err := f.db.vault.record(c, m.seq)
 		if err != nil {
 			return nil // named among the statements
@@ -180,18 +183,18 @@ func (f *fsck) messages(ctx context.Context) error {
 		}
 		app, err := f.db.vault.appName(c, m.app)
 		if err != nil || app != commitment.App || !bytes.Equal(m.tag, f.db.vault.tag(tagStatement, record.Hash[:])) ||
-			!bytes.Equal(r.bytes(11), f.db.vault.messageLookup(commitment.ID)) || m.expires != commitment.Expires ||
-			m.carriers != carrierSet(commitment.Carriers) || sealpost.ReleaseRule(r.int(10)) != commitment.Release {
+			!bytes.Equal(r.bytes(12), f.db.vault.messageLookup(commitment.ID)) || m.expires != commitment.Expires ||
+			m.carriers != carrierSet(commitment.Carriers) || m.release != commitment.Release {
 			f.fault(m.seq, "messages", "it differs from its commitment")
 		}
-		f.outcome(c, m, r.int(12))
+		f.outcome(c, m)
 		f.blob(m, commitment)
 		return nil
 	})
 }
 
 // outcome checks that the end of a message is the one that was signed.
-func (f *fsck) outcome(c *conn, m messageRow, phase int64) {
+func (f *fsck) outcome(c *conn, m messageRow) {
 	want := sealpost.End(0)
 	rows, err := c.all(`SELECT seq FROM statements WHERE message = ? AND kind = ?`, m.seq, int(sealpost.KindOutcome))
 	if err != nil || len(rows) > 1 {
@@ -209,7 +212,7 @@ func (f *fsck) outcome(c *conn, m messageRow, phase int64) {
 			}
 		}
 	}
-	if m.outcome != want || (phase == phaseEnded) != (want != 0) {
+	if m.outcome != want {
 		f.fault(m.seq, "messages", "its end is not the signed one")
 	}
 }

@@ -196,47 +196,6 @@ func (g *group) again(seq uint64) (sealpost.Held, error) {
 	return sealpost.Held{Record: r, Again: true}, err
 }
 
-// A held message's row, as the writer needs it.
-type messageRow struct {
-	seq      uint64
-	tag      []byte
-	app      int64
-	expires  sealpost.UnixMilli
-	carriers int64
-	blob     ref // segment 0 once it is given up
-	ready    sealpost.End
-	outcome  sealpost.End
-}
-
-const messageColumns = `seq, tag, app, expires, carriers, segment, start, length, ready, outcome`
-
-func readMessageRow(r row) messageRow {
-	return messageRow{
-		seq: r.uint(0), tag: r.bytes(1), app: r.int(2), expires: sealpost.UnixMilli(r.int(3)), carriers: r.int(4),
-		blob: ref{r.int(5), r.int(6), r.int(7)}, ready: sealpost.End(r.int(8)), outcome: sealpost.End(r.int(9)),
-	}
-}
-
-// message finds the row of a message that a statement is about, and checks
-// that it names the commitment which is held and stays within its tenant.
-func (g *group) message(h *sealpost.Hold, id sealpost.MessageID, commitment sealpost.Hash) (m messageRow, app string, err error) {
-	r, found, err := g.c.one(`SELECT `+messageColumns+` FROM messages WHERE lookup = ?`, g.vault.messageLookup(id))
-	if err != nil {
-		return m, "", err
-	}
-	if !found {
-		return m, "", sealpost.ErrNotFound
-	}
-	m = readMessageRow(r)
-	if !bytes.Equal(m.tag, g.vault.tag(tagStatement, commitment[:])) {
-		return m, "", fmt.Errorf("another commitment: %w", sealpost.ErrNotFound)
-	}
-	if app, err = g.appName(m.app); err == nil && h.App != "" && h.App != app {
-		err = sealpost.ErrNotFound
-	}
-	return m, app, err
-}
-
 // held looks for a statement about a message by its tag.
 func (g *group) held(message uint64, kind sealpost.Kind, tag []byte) (seq uint64, found bool, err error) {
 	r, found, err := g.c.one(`SELECT seq FROM statements WHERE message = ? AND kind = ? AND tag = ?`, message, int(kind), tag)

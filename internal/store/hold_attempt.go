@@ -19,7 +19,7 @@ func (g *group) holdAttempt(h *sealpost.Hold) (sealpost.Held, error) {
 	} else if found {
 		return g.sameOrConflict(seq, h.Statement)
 	}
-	routes, mine, err := g.routeOf(m.seq, a.Device)
+	mine, err := g.routeOf(&m, a.Device)
 	if err != nil {
 		return sealpost.Held{}, err
 	}
@@ -36,10 +36,10 @@ func (g *group) holdAttempt(h *sealpost.Hold) (sealpost.Held, error) {
 			return sealpost.Held{}, err
 		}
 	}
-	if err := g.reschedule(m, mine, a.Result, h.Retry); err != nil {
+	if err := g.reschedule(&m, mine, a.Result, h.Retry); err != nil {
 		return sealpost.Held{}, err
 	}
-	return held, g.decide(m, routes)
+	return held, g.settle(&m)
 }
 
 // boundAttempts keeps the attempts of a message within what an outcome lists.
@@ -56,7 +56,7 @@ func (g *group) boundAttempts(message uint64, tries int64) error {
 
 // dropEndpoint forgets the endpoint that the try was made with; where the try
 // was claimed before a restart of its row, all of the device's on that carrier.
-func (g *group) dropEndpoint(mine *routeRow, carrier sealpost.Carrier) error {
+func (g *group) dropEndpoint(mine *route, carrier sealpost.Carrier) error {
 	var err error
 	if mine.endpoint != 0 {
 		_, err = g.c.exec(`DELETE FROM endpoints WHERE id = ? AND device = ? AND carrier = ?`, mine.endpoint, mine.device, int(carrier))
@@ -69,10 +69,10 @@ func (g *group) dropEndpoint(mine *routeRow, carrier sealpost.Carrier) error {
 
 // reschedule queues the next try. Without one the route has failed, unless the
 // carrier took the message or may have: then the device has its time to come.
-func (g *group) reschedule(m messageRow, mine *routeRow, result sealpost.Result, retry sealpost.UnixMilli) error {
+func (g *group) reschedule(m *messageRow, mine *route, result sealpost.Result, retry sealpost.UnixMilli) error {
+	mine.unqueue()
 	if mine.state != routeOpen || m.outcome != 0 {
-		mine.queued = false
-		return g.saveRoute(m.seq, mine)
+		return nil
 	}
 	if retry > 0 {
 		d, err := g.device(mine.device)
@@ -80,14 +80,12 @@ func (g *group) reschedule(m messageRow, mine *routeRow, result sealpost.Result,
 			return err
 		}
 		if _, reachable := d.reach(m.carriers); reachable && d.Revoked == 0 {
-			_, err := g.c.exec(`UPDATE routes SET tries = ?, queue = ?, turn = ? WHERE message = ? AND device = ?`,
-				mine.tries, queueTimed, int64(retry), m.seq, mine.device)
-			return err
+			mine.queue(max(retry, atOnce))
+			return nil
 		}
 	}
-	mine.queued = false
 	if result != sealpost.Accepted && result != sealpost.Ambiguous {
 		mine.state = routeFailed
 	}
-	return g.saveRoute(m.seq, mine)
+	return nil
 }

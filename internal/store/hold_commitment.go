@@ -2,61 +2,44 @@ package store
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/sealpost/sealpost"
 )
 
-// States of a route.
-const (
-	routeOpen    = iota // the device may still be woken, or may fetch
-	routeFailed         // every way to wake it failed; it may still fetch
-	routeHanded         // it has the message and has not said more
-	routeRefused        // it refused the message
-	routeOpened         // it opened the message
-)
-
-// Queues of the outbox. A route is in at most one; its turn orders the queue.
-const (
-	queueHeld   = iota // may be tried at once; by seq
-	queueTimed         // tried or leased before; by the time of its next turn
-	queueLogged        // waits for its seq to be logged; by seq
-)
-
-// Phases of a message, and with the turn the order in which they end.
-const (
-	phaseOpen  = iota // turn: 0 when its outcome can be decided, else expires
-	phaseEnded        // turn: expires, when its blob goes; NULL when it is gone
-)
-
-// holdCommitment writes the message and a route for each of its recipient's
-// devices in the transaction of its statement.
+// holdCommitment writes the message, with a route for each of its recipient's
+// devices, in the transaction of its statement.
 func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error) {
 	c := h.Commitment
 	app, err := g.appID(c.App)
 	if err != nil {
 		return sealpost.Held{}, err
 	}
-	tag := g.vault.tag(tagStatement, h.Hash[:])
+	m := messageRow{seq: g.next, tag: g.vault.tag(tagStatement, h.Hash[:]), app: app, expires: c.Expires,
+		carriers: carrierSet(c.Carriers), release: c.Release, blob: blob}
+	if m.routes, err = g.planRoutes(c); err != nil {
+		return sealpost.Held{}, err
+	}
 	lookup := g.vault.messageLookup(c.ID)
-	inserted, err := g.c.exec(`INSERT INTO messages (seq, lookup, tag, app, expires, carriers, release, segment, start, length, ready, outcome, phase, turn)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?) ON CONFLICT (lookup) DO NOTHING`,
-		g.next, lookup, tag, app, int64(c.Expires), carrierSet(c.Carriers), int(c.Release), blob.segment, blob.start, blob.length, int64(c.Expires))
+	inserted, err := g.c.exec(`INSERT INTO messages (seq, lookup, tag, app, expires, carriers, release, segment, start, length, ready, outcome, routes, turn)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?) ON CONFLICT (lookup) DO NOTHING`,
+		m.seq, lookup, m.tag, m.app, int64(m.expires), m.carriers, int(m.release), blob.segment, blob.start, blob.length,
+		encodeRoutes(m.routes), int64(g.turnOf(&m)))
 	if err != nil {
 		return sealpost.Held{}, err
 	}
 	if inserted == 0 {
-		return g.heldCommitment(lookup, tag, blob)
+		return g.heldCommitment(lookup, m.tag, blob)
 	}
 	g.live++
 	held, err := g.insertStatement(h, c.App, -1, nil)
 	if err != nil {
 		return sealpost.Held{}, err
 	}
-	if err := g.markBlock(app, held.Record.Seq); err != nil {
+	if err := g.markBlock(app, m.seq); err != nil {
 		return sealpost.Held{}, err
 	}
-	return held, g.planRoutes(c, held.Record.Seq)
+	g.arrive(&m)
+	return held, g.markExpiry(m.expires, m.seq)
 }
 
 // heldCommitment answers for an id that is taken, and gives up the blob that
@@ -78,35 +61,20 @@ func (g *group) heldCommitment(lookup, tag []byte, blob ref) (sealpost.Held, err
 	return g.again(r.uint(0))
 }
 
-// planRoutes makes one route for each device that is enrolled and in force. A
-// device that no allowed carrier reaches is in no queue: it may fetch.
-func (g *group) planRoutes(c *sealpost.Commitment, seq uint64) error {
+// planRoutes makes one route for each device that is enrolled and in force.
+// Whether a carrier reaches it is seen when the route is claimed.
+func (g *group) planRoutes(c *sealpost.Commitment) ([]route, error) {
 	devices, err := g.recipient(c.App, c.Recipient)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	routes := make([]route, 0, len(devices))
 	for _, d := range devices {
-		if d.Revoked != 0 {
-			continue
+		if d.Revoked == 0 {
+			routes = append(routes, route{device: d.id, queued: true, turn: atOnce})
 		}
-		var queue any
-		if _, reachable := d.reach(carrierSet(c.Carriers)); reachable {
-			queue = firstQueue(c.Release)
-		}
-		if _, err := g.c.exec(`INSERT INTO routes (message, device, state, handed, receipts, tries, endpoint, queue, turn) VALUES (?, ?, 0, 0, 0, 0, 0, ?, ?)`,
-			seq, d.id, queue, seq); err != nil {
-			return fmt.Errorf("route: %w", err)
-		}
-		g.then(func() { g.inbox.add(d.id, seq) })
 	}
-	return nil
-}
-
-func firstQueue(rule sealpost.ReleaseRule) int {
-	if rule == sealpost.ReleaseHeld {
-		return queueHeld
-	}
-	return queueLogged
+	return routes, nil
 }
 
 // carrierSet is a set of carriers as bits.
@@ -134,15 +102,4 @@ func (g *group) markBlock(app int64, seq uint64) error {
 func (g *group) spend(blob ref) error {
 	_, err := g.c.exec(`INSERT INTO spent (segment, start, length) VALUES (?, ?, ?)`, blob.segment, blob.start, blob.length)
 	return err
-}
-
-// dropBlob gives up a message's blob.
-func (g *group) dropBlob(m messageRow) error {
-	if m.blob.segment == 0 {
-		return nil
-	}
-	if _, err := g.c.exec(`UPDATE messages SET segment = NULL, turn = CASE WHEN phase = ? THEN NULL ELSE turn END WHERE seq = ?`, phaseEnded, m.seq); err != nil {
-		return err
-	}
-	return g.spend(m.blob)
 }

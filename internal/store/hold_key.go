@@ -148,29 +148,30 @@ func (g *group) failRoutes(device int64) error {
 	if err != nil {
 		return err
 	}
-	rows, err := g.c.all(`SELECT message FROM routes WHERE message >= ? AND device = ?`, g.DB.next, device)
+	rows, err := g.c.all(`SELECT seq FROM messages WHERE seq >= ?`, g.DB.next)
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
 		messages = append(messages, r.uint(0))
 	}
-	for _, message := range messages {
-		if _, err := g.c.exec(`UPDATE routes SET state = ?, queue = NULL, waiting = NULL WHERE message = ? AND device = ? AND state = ?`,
-			routeFailed, message, device, routeOpen); err != nil {
-			return err
-		}
-		r, found, err := g.c.one(`SELECT `+messageColumns+` FROM messages WHERE seq = ?`, message)
-		if err != nil || !found {
-			return err
-		}
-		routes, err := g.routes(message)
+	for _, seq := range messages {
+		m, found, err := messageAt(g.c, seq)
 		if err != nil {
 			return err
 		}
-		if err := g.decide(readMessageRow(r), routes); err != nil {
+		mine := m.route(device)
+		if !found || mine == nil || mine.state != routeOpen {
+			continue
+		}
+		mine.state = routeFailed
+		mine.unqueue()
+		if err := g.settle(&m); err != nil {
 			return err
 		}
+	}
+	if _, err := g.c.exec(`DELETE FROM waiting WHERE device = ?`, device); err != nil {
+		return err
 	}
 	g.then(func() { g.inbox.forget(device) })
 	return nil

@@ -26,17 +26,17 @@ func (g *group) holdOutcome(h *sealpost.Hold) (sealpost.Held, error) {
 		}
 		return g.sameOrConflict(seq, h.Statement)
 	}
-	if err := g.checkOutcome(m, o); err != nil {
+	if err := g.checkOutcome(&m, o); err != nil {
 		return sealpost.Held{}, err
 	}
 	held, err := g.insertStatement(h, app, int64(m.seq), tag)
 	if err != nil {
 		return sealpost.Held{}, err
 	}
-	return held, g.end(m, o.End)
+	return held, g.end(&m, o.End)
 }
 
-func (g *group) checkOutcome(m messageRow, o *sealpost.Outcome) error {
+func (g *group) checkOutcome(m *messageRow, o *sealpost.Outcome) error {
 	if m.ready == 0 && o.End != sealpost.Expired || m.ready != 0 && o.End != m.ready && !(o.End == sealpost.Expired && m.ready != sealpost.Delivered) {
 		return fmt.Errorf("the message has not come to %v: %w", o.End, sealpost.ErrConflict)
 	}
@@ -62,33 +62,13 @@ func (g *group) checkOutcome(m messageRow, o *sealpost.Outcome) error {
 // other devices may still fetch it: one device's receipt takes nothing from the
 // others. Its blob goes with the last device that wants it, at the latest when it
 // expires.
-func (g *group) end(m messageRow, end sealpost.End) error {
-	var turn any
-	if m.blob.segment != 0 {
-		turn = int64(m.expires)
+func (g *group) end(m *messageRow, end sealpost.End) error {
+	m.outcome = end
+	for i := range m.routes {
+		m.routes[i].unqueue()
 	}
-	if _, err := g.c.exec(`UPDATE messages SET outcome = ?, phase = ?, turn = ? WHERE seq = ?`, int(end), phaseEnded, turn, m.seq); err != nil {
+	if err := g.save(m); err != nil || end == sealpost.Delivered {
 		return err
 	}
-	if _, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND queue IS NOT NULL`, m.seq); err != nil {
-		return err
-	}
-	if end == sealpost.Delivered {
-		return nil
-	}
-	return g.stopWaiting(m.seq)
-}
-
-// stopWaiting takes a message out of every inbox.
-func (g *group) stopWaiting(message uint64) error {
-	if _, err := g.c.exec(`UPDATE routes SET waiting = NULL WHERE message = ? AND waiting IS NOT NULL`, message); err != nil {
-		return err
-	}
-	routes, err := g.routes(message)
-	g.then(func() {
-		for _, r := range routes {
-			g.inbox.drop(r.device, message)
-		}
-	})
-	return err
+	return g.stopWaiting(m)
 }

@@ -22,23 +22,40 @@ type inbox struct {
 	most     int
 }
 
-func loadInbox(c *conn) (*inbox, error) {
-	b := &inbox{byDevice: map[int64][]uint64{}, most: inboxMax}
-	r, _, err := c.one(`SELECT seq FROM inbox_mark`)
-	if err != nil {
-		return nil, err
-	}
-	b.mark = r.uint(0)
-	err = c.each(`SELECT r.device, r.message FROM messages m CROSS JOIN routes r ON r.message = m.seq
-		WHERE m.phase IN (?, ?) AND m.turn IS NOT NULL AND m.outcome IN (0, ?) AND m.seq >= ? AND r.state <= ? AND r.handed = 0`, func(r row) error {
-		b.byDevice[r.int(0)] = append(b.byDevice[r.int(0)], r.uint(1))
-		b.count++
+func loadInbox(c *conn, mark uint64) (*inbox, error) {
+	b := &inbox{byDevice: map[int64][]uint64{}, most: inboxMax, mark: mark}
+	err := c.each(`SELECT `+messageColumns+` FROM messages WHERE seq >= ? AND outcome IN (0, ?) AND segment != 0 ORDER BY seq`, func(r row) error {
+		m, err := readMessageRow(r)
+		if err != nil {
+			return nil // fsck names it; it must not keep the relay from starting
+		}
+		for i := range m.routes {
+			if r := &m.routes[i]; r.waits() {
+				b.byDevice[r.device] = append(b.byDevice[r.device], m.seq)
+				b.count++
+			}
+		}
 		return nil
-	}, phaseOpen, phaseEnded, int(sealpost.Delivered), b.mark, routeFailed)
-	for _, seqs := range b.byDevice {
-		slices.Sort(seqs)
-	}
+	}, b.mark, int(sealpost.Delivered))
 	return b, err
+}
+
+// arrive lets a message wait for its devices.
+func (g *group) arrive(m *messageRow) {
+	for i := range m.routes {
+		device, seq := m.routes[i].device, m.seq
+		g.then(func() { g.inbox.add(device, seq) })
+	}
+}
+
+// leaveInbox ends a device's wait for a message.
+func (g *group) leaveInbox(device int64, message uint64) error {
+	g.then(func() { g.inbox.drop(device, message) })
+	if message >= g.inbox.mark { // which only the writer moves
+		return nil
+	}
+	_, err := g.c.exec(`DELETE FROM waiting WHERE device = ? AND message = ?`, device, message)
+	return err
 }
 
 func (b *inbox) add(device int64, seq uint64) {
@@ -80,21 +97,42 @@ func (b *inbox) list(c *conn, device int64, from uint64, limit int) (out []uint6
 	recent := slices.Clone(seqs[i:])
 	b.mu.RUnlock()
 	if from < mark {
-		err = c.each(`SELECT message FROM routes WHERE device = ? AND message >= ? AND message < ? AND waiting IS NOT NULL ORDER BY message LIMIT ?`,
+		err = c.each(`SELECT message FROM waiting WHERE device = ? AND message >= ? AND message < ? ORDER BY message LIMIT ?`,
 			func(r row) error { out = append(out, r.uint(0)); return nil }, device, from, mark, limit)
 	}
 	out = append(out, recent...)
 	return out[:min(limit, len(out))], err
 }
 
-// over says up to which seq memory is to be relieved, 0 where it is not.
+// over says up to which seq memory is to be relieved, 0 where it is not: too many
+// routes wait, or [Open] would have to walk along too many messages.
 func (b *inbox) over(next uint64) (to uint64) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if b.count <= b.most {
+	if b.count <= b.most && next-b.mark <= inboxSpan {
 		return 0
 	}
 	return b.mark + (next-b.mark+1)/2
+}
+
+// A wait is one message that waits for one device.
+type wait struct {
+	device  int64
+	message uint64
+}
+
+// before lists what memory knows from the mark up to a seq.
+func (b *inbox) before(seq uint64) (out []wait) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for device, seqs := range b.byDevice {
+		from, _ := slices.BinarySearch(seqs, b.mark)
+		to, _ := slices.BinarySearch(seqs, seq)
+		for _, message := range seqs[from:max(from, to)] {
+			out = append(out, wait{device, message})
+		}
+	}
+	return out
 }
 
 // moved raises the mark: what is below is on disk.
@@ -153,17 +191,17 @@ func (db *DB) Arrivals(ctx context.Context, key sealpost.KeyID, after uint64, lo
 // arrival reads a message for a device, if it is open or was delivered to another
 // device, in time and released.
 func (db *DB) arrival(c *conn, seq uint64, now sealpost.UnixMilli, logged uint64) (out sealpost.Delivery, released bool, err error) {
-	r, found, err := c.one(`SELECT `+messageColumns+`, release FROM messages WHERE seq = ? AND outcome IN (0, ?) AND segment IS NOT NULL AND expires > ?`, seq, int(sealpost.Delivered), int64(now))
-	if err != nil || !found {
+	m, found, err := messageAt(c, seq)
+	if err != nil || !found || m.outcome != 0 && m.outcome != sealpost.Delivered || m.blob.segment == 0 || m.expires <= now {
 		return out, false, err
 	}
-	if seq >= logged && sealpost.ReleaseRule(r.int(10)) != sealpost.ReleaseHeld {
+	if seq >= logged && m.release != sealpost.ReleaseHeld {
 		return out, false, nil
 	}
 	if out.Record, err = db.vault.record(c, seq); err != nil {
 		return out, false, err
 	}
-	out.Blob, err = db.spool.read(readMessageRow(r).blob)
+	out.Blob, err = db.spool.read(m.blob)
 	return out, err == nil, err
 }
 
@@ -185,9 +223,7 @@ func (db *DB) Arrival(ctx context.Context, key sealpost.KeyID, id sealpost.Messa
 		if m.blob.segment == 0 || m.expires <= sealpost.FromTime(db.now()) {
 			return sealpost.ErrNotFound
 		}
-		if _, mine, err := c.one(`SELECT 1 FROM routes WHERE message = ? AND device = ?`, m.seq, d.id); err != nil {
-			return err
-		} else if !mine {
+		if m.route(d.id) == nil {
 			return sealpost.ErrNotFound
 		}
 		if out.Record, err = db.vault.record(c, m.seq); err != nil {

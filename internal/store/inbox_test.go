@@ -70,10 +70,10 @@ func TestInboxIsBounded(t *testing.T) {
 	old := waiting[devices[0].ID][0]
 	w.Now = old.Commitment.Expires
 	w.CloseAs(old.ID, sealpost.Expired)
-	if n := query(t, w, `SELECT count(*) FROM routes r JOIN messages m ON m.seq = r.message WHERE r.waiting IS NOT NULL AND m.outcome != 0`)[0]; n != "0" {
+	if n := query(t, w, `SELECT count(*) FROM waiting w JOIN messages m ON m.seq = w.message WHERE m.outcome != 0`)[0]; n != "0" {
 		t.Errorf("%s ended messages are still in the inbox on disk", n)
 	}
-	if n := query(t, w, `SELECT count(*) FROM routes WHERE waiting IS NOT NULL`)[0]; n == "0" {
+	if n := query(t, w, `SELECT count(*) FROM waiting`)[0]; n == "0" {
 		t.Error("nothing is in the inbox on disk, so the check above proves nothing")
 	}
 	if r := fsck(t, w); r.Faulty != 0 {

@@ -29,11 +29,12 @@ const (
 	busyTimeoutMS  = 10_000
 	cacheKiB       = 64 << 10 // page cache of the writer
 	readCacheKiB   = 8 << 10  // of each reader
-	walPages       = 1000     // pages in the write-ahead file before they are moved
+	walPages       = 8192     // pages in the write-ahead file before the writer itself moves them
 	deviceCache    = 1 << 16  // devices kept in memory
 	recipientCache = 1 << 16
 	dataKeyCache   = 1 << 12
 	inboxMax       = 1 << 20 // open routes kept in memory, beyond which the older half goes to disk
+	inboxSpan      = 1 << 20 // seqs from the mark on that [Open] walks along
 	waitingMax     = 1 << 16 // open messages of one device that are looked at
 	blockSize      = 1024    // seqs that one mark of a tenant stands for
 )

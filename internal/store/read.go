@@ -220,7 +220,7 @@ func (v *vault) findMessage(c *conn, id sealpost.MessageID) (m messageRow, err e
 	if !found {
 		return m, sealpost.ErrNotFound
 	}
-	return readMessageRow(r), nil
+	return readMessageRow(r)
 }
 
 // signed opens the commitment statement of a message.
@@ -301,8 +301,9 @@ func messagesOf(c *conn, app int64, after uint64, limit int) (out []messageRow, 
 		}
 		block = r.uint(0)
 		err = c.each(`SELECT `+messageColumns+` FROM messages WHERE seq > ? AND seq >= ? AND seq < ? AND app = ? ORDER BY seq LIMIT ?`, func(r row) error {
-			out = append(out, readMessageRow(r))
-			return nil
+			m, err := readMessageRow(r)
+			out = append(out, m)
+			return err
 		}, after, block*blockSize, (block+1)*blockSize, app, limit-len(out))
 		if err != nil {
 			return out, err

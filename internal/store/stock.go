@@ -100,18 +100,19 @@ func (g *group) requeue(device int64) error {
 		return err
 	}
 	for _, message := range waiting {
-		r, found, err := g.c.one(`SELECT carriers, release FROM messages WHERE seq = ? AND outcome = 0`, message)
+		m, found, err := messageAt(g.c, message)
 		if err != nil {
 			return err
 		}
-		if !found {
+		mine := m.route(device)
+		if !found || m.outcome != 0 || mine == nil || mine.state != routeOpen || mine.endpoint != 0 || mine.queued {
 			continue
 		}
-		if _, reachable := d.reach(r.int(0)); !reachable {
+		if _, reachable := d.reach(m.carriers); !reachable {
 			continue
 		}
-		if _, err := g.c.exec(`UPDATE routes SET queue = ?, turn = ? WHERE message = ? AND device = ? AND state = ? AND endpoint = 0 AND queue IS NULL`,
-			firstQueue(sealpost.ReleaseRule(r.int(1))), message, message, device, routeOpen); err != nil {
+		mine.queue(atOnce)
+		if err := g.save(&m); err != nil {
 			return err
 		}
 	}

@@ -56,6 +56,7 @@ type DB struct {
 
 	release func() error
 	readers chan *conn
+	mover   *mover
 
 	waiting struct {
 		sync.Mutex
@@ -63,16 +64,18 @@ type DB struct {
 	}
 
 	// writer guards all below.
-	writer  sync.Mutex
-	c       *conn
-	next    uint64 // the seq of the next statement
-	failed  error  // why no more writes are taken
-	sealer  sealer
-	devices *devices
-	apps    map[string]int64 // tenants' rows by name
-	names   map[int64]string
-	blocks  map[int64]uint64 // the last block marked of each tenant, plus one
-	nonces  *nonces
+	writer   sync.Mutex
+	c        *conn
+	next     uint64 // the seq of the next statement
+	failed   error  // why no more writes are taken
+	sealer   sealer
+	devices  *devices
+	apps     map[string]int64 // tenants' rows by name
+	names    map[int64]string
+	blocks   map[int64]uint64 // the last block marked of each tenant, plus one
+	expiries map[expiry]bool  // marked of the block that is being filled
+	fresh    uint64           // the first seq whose message was never claimed
+	nonces   *nonces
 }
 
 //go:embed migrations/*.sql
@@ -88,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if f, ok := cfg.Keys.(*FileKeys); ok && f.liesIn(cfg.Dir) {
 		return nil, errors.New("open store: the key file lies in the data folder that it protects")
 	}
-	db := &DB{now: cfg.Now, log: cfg.Logger, apps: map[string]int64{}, names: map[int64]string{}, blocks: map[int64]uint64{}}
+	db := &DB{now: cfg.Now, log: cfg.Logger, apps: map[string]int64{}, names: map[int64]string{}, blocks: map[int64]uint64{}, expiries: map[expiry]bool{}}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
@@ -110,7 +113,14 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if err := db.connect(ctx, path); err != nil {
 		return nil, err
 	}
-	return db, db.load(cfg, filepath.Join(cfg.Dir, "spool"))
+	if err := db.load(cfg, filepath.Join(cfg.Dir, "spool")); err != nil {
+		return nil, err
+	}
+	if db.mover, err = newMover(ctx, path); err != nil {
+		return nil, err
+	}
+	go db.move()
+	return db, nil
 }
 
 func migrate(ctx context.Context, name string) error {
@@ -170,7 +180,12 @@ func (db *DB) load(cfg Config, spoolDir string) error {
 	if db.devices, err = newDevices(); err != nil {
 		return err
 	}
-	if db.inbox, err = loadInbox(db.c); err != nil {
+	marks, _, err := db.c.one(`SELECT fresh, inbox FROM marks`)
+	if err != nil {
+		return err
+	}
+	db.fresh = marks.uint(0)
+	if db.inbox, err = loadInbox(db.c, marks.uint(1)); err != nil {
 		return err
 	}
 	db.nonces, err = loadNonces(db.c)
@@ -195,12 +210,16 @@ func loadSpool(c *conn, dir string) (*spool, error) {
 // gives the folder back. It is safe to call twice.
 func (db *DB) Close() error {
 	db.writer.Lock()
-	defer db.writer.Unlock()
 	if errors.Is(db.failed, ErrClosed) {
+		db.writer.Unlock()
 		return nil
 	}
 	db.failed = ErrClosed
+	db.writer.Unlock() // which nobody gets a write through any more
 	var errs []error
+	if db.mover != nil {
+		errs = append(errs, db.mover.close())
+	}
 	for range cap(db.readers) {
 		select {
 		case c := <-db.readers:

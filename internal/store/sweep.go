@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -14,7 +13,7 @@ import (
 // may be called at any time; a crash inside it is made good by the next.
 func (db *DB) Sweep(ctx context.Context, now sealpost.UnixMilli) error {
 	for _, step := range []func(context.Context, sealpost.UnixMilli) (more bool, err error){
-		db.sweepBlobs, db.sweepSpool, db.sweepNonces, db.sweepEnrolments, db.sweepInbox,
+		db.sweepExpired, db.sweepSpool, db.sweepNonces, db.sweepEnrolments, db.sweepInbox,
 	} {
 		for more := true; more; {
 			var err error
@@ -24,26 +23,6 @@ func (db *DB) Sweep(ctx context.Context, now sealpost.UnixMilli) error {
 		}
 	}
 	return nil
-}
-
-// sweepBlobs gives up the blobs of ended messages that expired. An open message
-// keeps its blob until its outcome, which expiry brings about.
-func (db *DB) sweepBlobs(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
-	err = db.write(ctx, "blobs", func(g *group) error {
-		rows, err := g.c.all(`SELECT `+messageColumns+` FROM messages WHERE phase = ? AND turn <= ? ORDER BY turn LIMIT ?`, phaseEnded, int64(now), SweepMax)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			m := readMessageRow(r)
-			if err := errors.Join(g.dropBlob(m), g.stopWaiting(m.seq)); err != nil {
-				return err
-			}
-		}
-		more = len(rows) == SweepMax
-		return nil
-	})
-	return more, err
 }
 
 // sweepSpool erases given-up ranges first and forgets them after, so that a
@@ -193,12 +172,12 @@ func (db *DB) sweepInbox(ctx context.Context, _ sealpost.UnixMilli) (bool, error
 				return nil
 			}
 			mark = min(to, g.inbox.mark+SweepMax)
-			if _, err := g.c.exec(`UPDATE routes SET waiting = 1 WHERE message >= ? AND message < ? AND state <= ? AND handed = 0
-				AND message IN (SELECT seq FROM messages WHERE seq >= ? AND seq < ? AND outcome IN (0, ?))`,
-				g.inbox.mark, mark, routeFailed, g.inbox.mark, mark, int(sealpost.Delivered)); err != nil {
-				return err
+			for _, w := range g.inbox.before(mark) {
+				if _, err := g.c.exec(`INSERT INTO waiting (device, message) VALUES (?, ?) ON CONFLICT DO NOTHING`, w.device, w.message); err != nil {
+					return err
+				}
 			}
-			if _, err := g.c.exec(`UPDATE inbox_mark SET seq = ?`, mark); err != nil {
+			if _, err := g.c.exec(`UPDATE marks SET inbox = ?`, mark); err != nil {
 				return err
 			}
 			g.then(func() { g.inbox.moved(mark) })

@@ -14,6 +14,7 @@ type group struct {
 	*DB
 	c     *conn
 	next  uint64
+	fresh uint64
 	after []func()
 
 	spooled chan error // of the group's blobs, nil where there are none
@@ -123,7 +124,7 @@ func (db *DB) commit(do func(g *group) error) error {
 	if _, err := db.c.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	g := &group{DB: db, c: db.c, next: db.next}
+	g := &group{DB: db, c: db.c, next: db.next, fresh: db.fresh}
 	err := do(g)
 	if err == nil {
 		err = g.referToSpool()
@@ -136,7 +137,10 @@ func (db *DB) commit(do func(g *group) error) error {
 		db.forget()
 		return db.failed
 	}
-	db.next = g.next
+	if db.mover != nil {
+		db.mover.committed(g.next - db.next)
+	}
+	db.next, db.fresh = g.next, g.fresh
 	for _, do := range g.after {
 		do()
 	}
@@ -187,6 +191,7 @@ func (db *DB) forget() {
 	db.vault.forget()
 	db.devices.purge()
 	db.apps, db.names, db.blocks = map[string]int64{}, map[int64]string{}, map[int64]uint64{}
+	clear(db.expiries)
 }
 
 // appID finds a tenant's row, making it where it is new.

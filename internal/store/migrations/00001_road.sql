@@ -26,8 +26,9 @@ CREATE TABLE statements (
 CREATE INDEX statements_of_message ON statements (message, kind, tag) WHERE message IS NOT NULL;
 
 -- What the relay knows of a message beside its commitment: where its envelope
--- lies in the spool, what has become of it, and when it is its turn: in phase 0
--- for its outcome, in phase 1 (ended) for the deletion of its envelope.
+-- lies in the spool (segment 0: it is gone), what has become of it, its routes
+-- (routes.go), and in turn when the earliest of them is to be tried. The row is
+-- all that changes while a message is on its way, and it keeps its length.
 CREATE TABLE messages (
   seq INTEGER PRIMARY KEY,
   lookup BLOB NOT NULL UNIQUE,
@@ -36,41 +37,31 @@ CREATE TABLE messages (
   expires INTEGER NOT NULL,
   carriers INTEGER NOT NULL,
   release INTEGER NOT NULL,
-  segment INTEGER,
+  segment INTEGER NOT NULL,
   start INTEGER NOT NULL,
   length INTEGER NOT NULL,
   ready INTEGER NOT NULL,
   outcome INTEGER NOT NULL,
-  phase INTEGER NOT NULL,
-  turn INTEGER
+  routes BLOB NOT NULL,
+  turn INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX messages_turn ON messages (phase, turn) WHERE turn IS NOT NULL;
+CREATE INDEX messages_ready ON messages (seq) WHERE ready != 0 AND outcome = 0;
+CREATE INDEX messages_turn ON messages (turn) WHERE turn < 0x400000000000;
+
+-- In which blocks of 1024 seqs messages expire, and in which second: one row for
+-- many messages, instead of an index entry for each.
+CREATE TABLE expiring (second INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (second, block)) STRICT, WITHOUT ROWID;
 
 -- Which blocks of seqs hold messages of a tenant: one row for up to 1024
 -- messages, instead of an index entry for each.
 CREATE TABLE app_blocks (app INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (app, block)) STRICT, WITHOUT ROWID;
 
--- The outbox: one row for each message and device, in a queue while it waits to
--- be tried.
-CREATE TABLE routes (
-  message INTEGER NOT NULL,
-  device INTEGER NOT NULL,
-  state INTEGER NOT NULL,
-  handed INTEGER NOT NULL,
-  receipts INTEGER NOT NULL,
-  tries INTEGER NOT NULL,
-  endpoint INTEGER NOT NULL,
-  queue INTEGER,
-  turn INTEGER NOT NULL,
-  waiting INTEGER,
-  PRIMARY KEY (message, device)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX routes_turn ON routes (queue, turn) WHERE queue IS NOT NULL;
--- Routes of messages below the mark of inbox_mark that wait for their device;
--- later ones are known in memory.
-CREATE INDEX routes_waiting ON routes (device, message) WHERE waiting IS NOT NULL;
-CREATE TABLE inbox_mark (seq INTEGER NOT NULL) STRICT;
-INSERT INTO inbox_mark (seq) VALUES (0);
+-- How far two walks along the messages have come: fresh is the first seq whose
+-- message was never claimed; inbox is the first whose waiting devices are known
+-- in memory. Those that wait for older ones stand in waiting.
+CREATE TABLE marks (fresh INTEGER NOT NULL, inbox INTEGER NOT NULL) STRICT;
+INSERT INTO marks (fresh, inbox) VALUES (0, 0);
+CREATE TABLE waiting (device INTEGER NOT NULL, message INTEGER NOT NULL, PRIMARY KEY (device, message)) STRICT, WITHOUT ROWID;
 
 -- Signing keys of devices and senders, as key events enrolled and revoked them.
 -- owner is a keyed hash of tenant and recipient, of a sender's key of the tenant.
@@ -128,6 +119,6 @@ CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INT
 
 -- +goose Down
 DROP TABLE spent; DROP TABLE segments; DROP TABLE api_keys; DROP TABLE nonces; DROP TABLE enrolments;
-DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE routes; DROP TABLE inbox_mark;
-DROP TABLE app_blocks; DROP TABLE messages; DROP TABLE statements; DROP TABLE data_keys; DROP TABLE apps;
+DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE waiting; DROP TABLE marks;
+DROP TABLE app_blocks; DROP TABLE expiring; DROP TABLE messages; DROP TABLE statements; DROP TABLE data_keys; DROP TABLE apps;
 DROP TABLE wrapped_keys;
