@@ -25,7 +25,7 @@ import (
 
 // Conditions of the accept bench.
 const (
-	benchConnections      = 256 // single POSTs
+	benchConnections      = 512 // single POSTs
 	benchBatchConnections = 32
 	benchSingleRate       = 40_000 // submissions signed beforehand for each second of a run
 	benchBatchRate        = 80_000
@@ -189,11 +189,12 @@ func (b *acceptBench) sign() error {
 	})
 }
 
-func (b *acceptBench) request(host, authorization string, body []byte) crowd.Request {
-	if b.batch == 1 {
-		return crowd.Post(host, "/v1/messages", "application/vnd.sealpost.submission+cbor", authorization, body)
+func (b *acceptBench) request(buffer []byte, host, authorization string, body []byte) crowd.Request {
+	media := api.MediaSubmission
+	if b.batch > 1 {
+		media = api.MediaBatch
 	}
-	return crowd.Post(host, "/v1/messages", "application/vnd.sealpost.batch+cbor", authorization, body)
+	return crowd.AppendPost(buffer, host, "/v1/messages", media, authorization, body)
 }
 
 // limit measures the bare server with the bodies that the relay will get.
@@ -206,9 +207,9 @@ func (b *acceptBench) limit(ctx context.Context, r *acceptReport) error {
 	go bare.Serve(l)
 	defer bare.Close()
 	var good atomic.Int64
-	host := l.Addr().String()
+	host, bearer := l.Addr().String(), "Bearer "+b.world.secret
 	report, err := crowd.Do(ctx, crowd.Run{Address: host, Connections: b.connections(), Count: len(b.bodies), For: b.duration,
-		Next: func(i int) crowd.Request { return b.request(host, "Bearer "+b.world.secret, b.bodies[i]) },
+		Next: func(buffer []byte, i int) crowd.Request { return b.request(buffer, host, bearer, b.bodies[i]) },
 		Answer: func(_, status int, _ []byte) {
 			if status == http.StatusAccepted {
 				good.Add(int64(b.batch))
@@ -310,7 +311,7 @@ func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
 func (b *acceptBench) post(ctx context.Context, count int, rate float64, answer func(i int, body []byte)) (crowd.Report, error) {
 	host, bearer, first := b.world.address(), "Bearer "+b.world.secret, b.next
 	return crowd.Do(ctx, crowd.Run{Address: host, Connections: b.connections(), Count: min(count, len(b.bodies)-first), For: b.duration, Rate: rate,
-		Next: func(i int) crowd.Request { return b.request(host, bearer, b.bodies[first+i]) },
+		Next: func(buffer []byte, i int) crowd.Request { return b.request(buffer, host, bearer, b.bodies[first+i]) },
 		Answer: func(i, status int, body []byte) {
 			if status/100 == 2 {
 				answer(i, body)

@@ -233,7 +233,7 @@ func (b *lifecycleBench) measure(ctx context.Context, fcmURL string, bodies [][]
 	cpu, start := cpuTime(), time.Now()
 	var accepted atomic.Int64
 	_, err = crowd.Do(ctx, crowd.Run{Address: host, Connections: lifeConnections, Count: len(bodies), For: b.duration,
-		Next: func(i int) crowd.Request {
+		Next: func(buffer []byte, i int) crowd.Request {
 			for range ids[i] {
 				select { // senders keep a bounded number of messages on the road
 				case b.open <- struct{}{}:
@@ -244,7 +244,7 @@ func (b *lifecycleBench) measure(ctx context.Context, fcmURL string, bodies [][]
 			for _, id := range ids[i] {
 				b.begun.Store(id, now)
 			}
-			return crowd.Post(host, "/v1/messages", "application/vnd.sealpost.batch+cbor", bearer, bodies[i])
+			return crowd.AppendPost(buffer, host, "/v1/messages", api.MediaBatch, bearer, bodies[i])
 		},
 		Answer: func(i, status int, body []byte) {
 			var verdicts []api.Verdict

@@ -14,9 +14,9 @@ import (
 // times cheaper than many. A batch grows only while the committer is busy, when
 // waiting costs nothing.
 const (
-	batchMax    = 256                    // signatures in one equation
-	batchEnough = 64                     // worth starting although the committer is busy
-	lingerMax   = 300 * time.Microsecond // the longest wait for more, while the committer is busy
+	batchMax    = 256                  // signatures in one equation
+	batchEnough = 128                  // worth starting although the committer is busy
+	lingerMax   = 5 * time.Millisecond // the longest wait for more, while the committer is busy
 )
 
 // A verifier takes items, verifies their signatures and hands the sound ones to

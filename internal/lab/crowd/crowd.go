@@ -43,24 +43,29 @@ type Request []byte
 
 // Post builds a keep-alive POST.
 func Post(host, path, contentType, authorization string, body []byte) Request {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n", path, host, contentType, len(body))
-	if authorization != "" {
-		fmt.Fprintf(&b, "Authorization: %s\r\n", authorization)
+	return AppendPost(make([]byte, 0, 256+len(body)), host, path, contentType, authorization, body)
+}
+
+// AppendPost is Post into a buffer.
+func AppendPost(b []byte, host, path, contentType, authorization string, body []byte) Request {
+	for _, s := range []string{"POST ", path, " HTTP/1.1\r\nHost: ", host, "\r\nContent-Type: ", contentType, "\r\nContent-Length: "} {
+		b = append(b, s...)
 	}
-	b.WriteString("\r\n")
-	b.Write(body)
-	return b.Bytes()
+	b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n"...)
+	if authorization != "" {
+		b = append(append(append(b, "Authorization: "...), authorization...), "\r\n"...)
+	}
+	return append(append(b, "\r\n"...), body...)
 }
 
 // A Run says what to do.
 type Run struct {
 	Address     string
 	Connections int
-	// Count is how many requests there are; Next builds the i-th, each asked for
-	// once, concurrently.
+	// Count is how many requests there are; Next builds the i-th into a buffer of
+	// its connection, each asked for once, concurrently.
 	Count int
-	Next  func(i int) Request
+	Next  func(buffer []byte, i int) Request
 	// Answer is given each answer's status and body, concurrently; the body is
 	// valid during the call only.
 	Answer func(i, status int, body []byte)
@@ -147,7 +152,7 @@ type caller struct {
 func (c caller) loop(ctx context.Context, next *atomic.Int64) ([]time.Duration, error) {
 	latency := make([]time.Duration, 0, c.run.Count/c.run.Connections*2+16)
 	in := bufio.NewReaderSize(c.conn, headerMax)
-	body := make([]byte, 0, 4<<10)
+	body, request := make([]byte, 0, 4<<10), make(Request, 0, 4<<10)
 	for ctx.Err() == nil {
 		i := int(next.Add(1)) - 1
 		if i >= c.run.Count {
@@ -157,7 +162,8 @@ func (c caller) loop(ctx context.Context, next *atomic.Int64) ([]time.Duration, 
 		if !ok {
 			break
 		}
-		if _, err := c.conn.Write(c.run.Next(i)); err != nil {
+		request = c.run.Next(request[:0], i)
+		if _, err := c.conn.Write(request); err != nil {
 			return latency, fmt.Errorf("crowd: send: %w", err)
 		}
 		status, b, err := readAnswer(in, body[:0])

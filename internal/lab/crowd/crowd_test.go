@@ -28,7 +28,9 @@ func TestEveryRequestIsSentOnceAndEveryAnswerRead(t *testing.T) {
 	const count = 500
 	wrong := 0
 	report, err := Do(context.Background(), Run{Address: address, Connections: 7, Count: count, For: time.Minute,
-		Next: func(i int) Request { return Post(address, "/x", "text/plain", "Bearer k", fmt.Append(nil, i)) },
+		Next: func(b []byte, i int) Request {
+			return AppendPost(b, address, "/x", "text/plain", "Bearer k", fmt.Append(nil, i))
+		},
 		Answer: func(i, status int, body []byte) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -52,7 +54,7 @@ func TestABrokenConnectionIsAnError(t *testing.T) {
 	defer s.Close()
 	address := strings.TrimPrefix(s.URL, "http://")
 	_, err := Do(context.Background(), Run{Address: address, Connections: 1, Count: 3, For: time.Minute,
-		Next:   func(int) Request { return Post(address, "/", "text/plain", "", nil) },
+		Next:   func(b []byte, _ int) Request { return AppendPost(b, address, "/", "text/plain", "", nil) },
 		Answer: func(int, int, []byte) {}})
 	if err == nil {
 		t.Error("a lost answer was not noticed")
