@@ -27,6 +27,10 @@ import (
 	"github.com/sealpost/sealpost/internal/translog"
 )
 
+// appendsPerCheckpoint bounds how often the log's tiles are written: what is
+// appended in between is seen by nobody before the next checkpoint.
+const appendsPerCheckpoint = 10
+
 // A server is a relay with everything around it. Its rooms meet here and
 // nowhere else.
 type server struct {
@@ -129,7 +133,8 @@ func (s *server) openRelay(context.Context) (err error) {
 	}
 	s.relay, err = relay.New(relay.Config{Store: s.store, Log: relayLog{s.log}, Tenants: tenants, Statement: s.statement,
 		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: time.Now, Logger: s.logger,
-		Full: store.ErrFull, Lost: []error{store.ErrUncertain, translog.ErrBroken}})
+		Full: store.ErrFull, Lost: []error{store.ErrUncertain, translog.ErrBroken},
+		Gather: s.cfg.checkpointInterval() / appendsPerCheckpoint})
 	return err
 }
 

@@ -21,6 +21,7 @@ const (
 	SweepEveryDefault = time.Minute
 	InviteForDefault  = 24 * time.Hour
 	DrainDefault      = 10 * time.Second
+	GatherDefault     = 20 * time.Millisecond
 )
 
 // Config is what a Relay is made of. Store, Log, Statement, Origin, Now and
@@ -73,6 +74,11 @@ type Config struct {
 	// SweepEvery is how often the store drops what has lapsed. Default
 	// SweepEveryDefault.
 	SweepEvery time.Duration
+	// Gather is the least time from the begin of one append to the log to the next,
+	// where less than a full append waits: each append rewrites the tiles at the
+	// tree's edge, so few large ones cost less than many small ones. Default
+	// GatherDefault; negative: none.
+	Gather time.Duration
 	// InviteFor is how long an invitation may be answered. Default InviteForDefault.
 	InviteFor time.Duration
 	// Drain is how long Run lets accepted work end after its context has. Default
@@ -100,6 +106,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.SweepEvery, SweepEveryDefault)
 	orDefault(&c.InviteFor, InviteForDefault)
 	orDefault(&c.Drain, DrainDefault)
+	orDefault(&c.Gather, GatherDefault)
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}

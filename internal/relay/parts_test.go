@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,4 +300,56 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
+}
+
+// Leaves are gathered: what is held while little time has passed is one append,
+// a full append waits for no time, and the rest does not wait at the end.
+func TestProjectorGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { _ = w.stop() }()
+		log := &countingLog{Log: w.log}
+		p := newProjector(Config{Store: w.store, Log: log, Logger: slog.New(slog.DiscardHandler), Gather: time.Second})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.run(ctx)
+		next := uint64(0)
+		feed := func(n int) {
+			leaves := slices.Repeat([]sealpost.Leaf{sealpost.MakeLeaf(sealpost.Salt{}, nil)}, n)
+			p.feed(news{first: next, leaves: leaves, end: next + uint64(n)})
+			next += uint64(n)
+			synctest.Wait()
+		}
+		want := func(when string, appends ...int) {
+			t.Helper()
+			if !slices.Equal(log.appends, appends) {
+				t.Errorf("%s: appends of %v, want %v", when, log.appends, appends)
+			}
+		}
+		feed(1)
+		want("the first", 1)
+		feed(1)
+		feed(1)
+		want("within the time", 1)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want("after it", 1, 2)
+		feed(appendMax)
+		want("a full append", 1, 2, appendMax)
+		feed(1)
+		want("one more", 1, 2, appendMax)
+		p.drained(ctx)
+		want("the end", 1, 2, appendMax, 1)
+	})
+}
+
+// A countingLog notes how many leaves each append had.
+type countingLog struct {
+	Log
+	appends []int
+}
+
+func (l *countingLog) Append(ctx context.Context, leaves [][]byte) (uint64, error) {
+	l.appends = append(l.appends, len(leaves))
+	return l.Log.Append(ctx, leaves)
 }

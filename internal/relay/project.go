@@ -32,6 +32,7 @@ type projector struct {
 	log    Projection
 	lost   []error
 	logger *slog.Logger
+	gather time.Duration
 
 	mu     sync.Mutex
 	first  uint64          // seq of the first leaf in memory
@@ -40,12 +41,15 @@ type projector struct {
 	unsure bool            // and may have more
 	next   uint64          // the log has so many
 	bell   chan struct{}
+	full   chan struct{} // rings when a full append waits
+	hurry  chan struct{} // closed when the rest is to be appended without gathering
 	caught chan struct{} // rings whenever next reaches end
 	ended  chan struct{} // closed when run has returned
 }
 
-func newProjector(s Statements, l Projection, lost []error, logger *slog.Logger) *projector {
-	return &projector{store: s, log: l, lost: lost, logger: logger, bell: make(chan struct{}, 1), caught: make(chan struct{}, 1), ended: make(chan struct{})}
+func newProjector(cfg Config) *projector {
+	return &projector{store: cfg.Store, log: cfg.Log, lost: cfg.Lost, logger: cfg.Logger, gather: cfg.Gather,
+		bell: make(chan struct{}, 1), full: make(chan struct{}, 1), hurry: make(chan struct{}), caught: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 // feed takes the news of one group commit.
@@ -59,6 +63,9 @@ func (p *projector) feed(n news) {
 		p.leaves = append(p.leaves, n.leaves...)
 	}
 	p.end = max(p.end, n.end)
+	if p.end-p.next >= appendMax {
+		signal(p.full)
+	}
 	p.mu.Unlock()
 	signal(p.bell)
 }
@@ -145,7 +152,19 @@ func (p *projector) compare(ctx context.Context, from, to uint64) error {
 func (p *projector) run(ctx context.Context) error {
 	defer close(p.ended)
 	wait := appendPause
+	gathered := time.NewTimer(0)
+	defer gathered.Stop()
 	for ctx.Err() == nil {
+		if p.gather > 0 {
+			select {
+			case <-gathered.C:
+			case <-p.full:
+			case <-p.hurry:
+			case <-ctx.Done():
+				return nil
+			}
+			gathered.Reset(p.gather)
+		}
 		more, err := p.step(ctx)
 		switch {
 		case errors.Is(err, ErrDiverged), isLost(p.lost, err):
@@ -252,7 +271,9 @@ func (p *projector) advance(to uint64) {
 }
 
 // drained waits until the log has all that the store has, as far as is known.
+// It is called once.
 func (p *projector) drained(ctx context.Context) {
+	close(p.hurry)
 	for {
 		p.mu.Lock()
 		done := p.next >= p.end && !p.unsure

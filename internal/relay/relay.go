@@ -74,7 +74,7 @@ func New(cfg Config) (*Relay, error) {
 		closing:     make(chan struct{}, 1),
 	}
 	r.admission = newAdmission(cfg.QueueBytes, cfg.Metrics.Queue)
-	r.projector = newProjector(cfg.Store, cfg.Log, cfg.Lost, cfg.Logger)
+	r.projector = newProjector(cfg)
 	r.committer = newCommitter(cfg, r.published, r.settled, r.projector.ask)
 	r.verifier = newVerifier(r.committer, cfg.Now, cfg.Metrics.Batch)
 	return r, nil

@@ -55,7 +55,7 @@ func newWorld(t testing.TB) *world {
 		recipient: sealpost.Recipient{1}}
 	w.cfg = Config{Store: w.store, Log: w.log, Statement: w.statement, Origin: "log.example",
 		Tenants:  map[string][]sealpost.KeyID{bank: {w.sender.Public().ID()}},
-		Carriers: []sealpost.Carrier{sealpost.FCM}, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+		Carriers: []sealpost.Carrier{sealpost.FCM}, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Gather: -1}
 	w.start()
 	t.Cleanup(func() { _ = w.stop() }) // where a test ends early
 	return w

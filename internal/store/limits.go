@@ -27,7 +27,7 @@ const (
 	attemptsFree   = 16 // attempts of a device before the message's are counted
 	readers        = 4
 	busyTimeoutMS  = 10_000
-	cacheKiB       = 64 << 10 // page cache of the writer
+	cacheKiB       = 32 << 10 // page cache of the writer
 	readCacheKiB   = 8 << 10  // of each reader
 	walPages       = 8192     // pages in the write-ahead file before the writer itself moves them
 	deviceCache    = 1 << 16  // devices kept in memory
