@@ -29,7 +29,7 @@ const (
 	lifeRate        = 15_000 // submissions signed beforehand for each second
 	lifeConnections = 8
 	lifeBatch       = 32
-	lifeOpenMax     = 8_000 // messages on the road at once
+	lifeOpenMax     = 32_000 // messages on the road at once
 	lifeRack        = "bench"
 	lifePosters     = 48 // devices that post receipts at once
 	lifeReceipts    = 64 // receipts of one device in one request
