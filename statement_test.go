@@ -91,13 +91,20 @@ func forge(t testing.TB, st Statement, by *PrivateKey) []byte {
 		t.Skipf("no encoder can write it: %v", err)
 	}
 	id := by.Public().ID()
-	protected := protectedHeads[headKey{st.Kind(), by.Public().Alg()}] + string(id[:])
+	protected := protectedHead(st.Kind(), by.Public().Alg()) + string(id[:])
 	sig, err := by.Sign(sigStructure(protected, string(payload)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.Concat([]byte(signHead), cborHead(0x40, len(protected)), []byte(protected), []byte{0xa0}, cborHead(0x40, len(payload)), payload, []byte(sigInfix), sig)
+	return slices.Concat([]byte(signHead), cborHead(0x40, len(protected)), []byte(protected), []byte{0xa0}, cborHead(0x40, len(payload)), payload, []byte(sigHead), sig)
 }
+
+// sigStructure is what is signed, part by part as RFC 9052 4.4 lists them.
+func sigStructure(protected, payload string) []byte {
+	return slices.Concat([]byte("\x84\x6aSignature1"), cborHead(0x40, len(protected)), []byte(protected), []byte{0x40}, cborHead(0x40, len(payload)), []byte(payload))
+}
+
+func cborHead(major byte, n int) []byte { return appendHead(nil, major, uint64(n)) }
 
 // read decodes a statement by its kind.
 func read(s Signed) (Statement, error) {
