@@ -125,6 +125,27 @@ func read(s Signed) (Statement, error) {
 	return s.KeyEvent()
 }
 
+// readAs asks for the payload of a kind, whatever the header says.
+func readAs(s Signed, kind Kind) (err error) {
+	switch kind {
+	case KindCommitment:
+		_, err = s.Commitment()
+	case KindPromise:
+		_, err = s.Promise()
+	case KindAttempt:
+		_, err = s.Attempt()
+	case KindCarrierClaim:
+		_, err = s.CarrierClaim()
+	case KindReceipt:
+		_, err = s.Receipt()
+	case KindOutcome:
+		_, err = s.Outcome()
+	default:
+		_, err = s.KeyEvent()
+	}
+	return err
+}
+
 func honest() map[string]Statement {
 	return map[string]Statement{"commitment": honestCommitment(), "attempt": honestAttempt(), "carrier-claim": honestClaim(), "receipt": honestReceipt(),
 		"outcome": honestOutcome(), "promise": honestPromise(), "enrol": honestEnrol(), "revoke": honestRevoke()}
@@ -332,6 +353,9 @@ func TestKindsDoNotMix(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := readAs(s, st.Kind()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
 		for kind := KindCommitment; kind <= KindKeyEvent; kind++ {
 			if kind == st.Kind() {
 				continue
@@ -339,6 +363,10 @@ func TestKindsDoNotMix(t *testing.T) {
 			s.kind = kind
 			if _, err := read(s); !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s was read as a %v: %v", name, kind, err)
+			}
+			// The payload is what is asked for, and the header says otherwise.
+			if err := readAs(s, st.Kind()); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s was read under the name of a %v: %v", name, kind, err)
 			}
 		}
 	}
