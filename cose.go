@@ -220,7 +220,17 @@ func protectedError(p string) error {
 func (s Signed) Bytes() []byte { return []byte(s.raw) }
 
 // Hash is the SHA-256 of [Signed.Bytes].
-func (s Signed) Hash() Hash { return sha256.Sum256([]byte(s.raw)) }
+func (s Signed) Hash() (sum Hash) {
+	var piece [512]byte // the string as bytes would be a copy on the heap
+	h := sha256.New()
+	for rest := s.raw; rest != ""; {
+		n := copy(piece[:], rest)
+		h.Write(piece[:n])
+		rest = rest[n:]
+	}
+	h.Sum(sum[:0])
+	return sum
+}
 
 // Kind is the kind that the protected header names.
 func (s Signed) Kind() Kind { return s.kind }

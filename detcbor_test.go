@@ -431,6 +431,21 @@ func TestNothingReadRefersToItsSource(t *testing.T) {
 	}
 }
 
+// A hash is the SHA-256 of all bytes, for statements of one piece and of many.
+func TestHashOfAStatement(t *testing.T) {
+	o := honestOutcome()
+	for _, n := range []int{0, 1, 3, 40, CountedMax} {
+		o.Attempts = manyHashes(n)
+		s, err := Sign(o, testKey(EdDSA, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Hash() != sha256.Sum256(s.Bytes()) {
+			t.Errorf("%d bytes: the hash is not SHA-256 of the statement", len(s.Bytes()))
+		}
+	}
+}
+
 // The parts of one group do not share what one of them may append to.
 func TestPathsDoNotOverlap(t *testing.T) {
 	entries, _, _ := promiseGroup(5)
