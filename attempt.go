@@ -1,5 +1,7 @@
 package sealpost
 
+import "math"
+
 // A Result is what came of handing a message to a carrier: the answer it gave
 // at once, put into words that fit all carriers.
 type Result uint8
@@ -42,6 +44,54 @@ type Attempt struct {
 // Kind is KindAttempt.
 func (Attempt) Kind() Kind { return KindAttempt }
 
+func (a *Attempt) read(r *reader) {
+	r.fields()
+	r.field(1)
+	r.fixed(a.Attempt[:])
+	r.field(2)
+	r.fixed(a.ID[:])
+	r.field(3)
+	r.fixed(a.Commitment[:])
+	r.field(4)
+	r.fixed(a.Device[:])
+	r.field(5)
+	a.Carrier = Carrier(r.uint8())
+	r.field(6)
+	a.Number = uint32(r.uint(math.MaxUint32))
+	r.field(7)
+	a.Started = r.time()
+	r.field(8)
+	a.Ended = r.time()
+	r.field(9)
+	a.Result = Result(r.uint8())
+	r.field(10)
+	a.Code = r.text()
+}
+
+func (a Attempt) write(w *writer) {
+	w.fields(10)
+	w.field(1)
+	w.bytes(a.Attempt[:])
+	w.field(2)
+	w.bytes(a.ID[:])
+	w.field(3)
+	w.bytes(a.Commitment[:])
+	w.field(4)
+	w.bytes(a.Device[:])
+	w.field(5)
+	w.uint8(uint8(a.Carrier))
+	w.field(6)
+	w.uint(uint64(a.Number))
+	w.field(7)
+	w.time(a.Started)
+	w.field(8)
+	w.time(a.Ended)
+	w.field(9)
+	w.uint8(uint8(a.Result))
+	w.field(10)
+	w.text(a.Code)
+}
+
 func (a Attempt) check() error {
 	if err := a.Attempt.check(); err != nil {
 		return err
@@ -81,6 +131,38 @@ type CarrierClaim struct {
 
 // Kind is KindCarrierClaim.
 func (CarrierClaim) Kind() Kind { return KindCarrierClaim }
+
+func (c *CarrierClaim) read(r *reader) {
+	r.fields()
+	r.field(1)
+	r.fixed(c.ID[:])
+	r.field(2)
+	r.fixed(c.Attempt[:])
+	r.field(3)
+	c.Carrier = Carrier(r.uint8())
+	r.field(4)
+	c.Claim = Claim(r.uint8())
+	r.field(5)
+	c.Received = r.time()
+	r.field(6)
+	r.fixed(c.Raw[:])
+}
+
+func (c CarrierClaim) write(w *writer) {
+	w.fields(6)
+	w.field(1)
+	w.bytes(c.ID[:])
+	w.field(2)
+	w.bytes(c.Attempt[:])
+	w.field(3)
+	w.uint8(uint8(c.Carrier))
+	w.field(4)
+	w.uint8(uint8(c.Claim))
+	w.field(5)
+	w.time(c.Received)
+	w.field(6)
+	w.bytes(c.Raw[:])
+}
 
 func (c CarrierClaim) check() error {
 	if err := c.ID.check(); err != nil {

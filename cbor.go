@@ -27,7 +27,7 @@ var detDec = must(cbor.DecOptions{
 	TagsMd:            cbor.TagsForbidden,
 	ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 	MaxNestedLevels:   8,
-	MaxArrayElements:  1024,
+	MaxArrayElements:  itemsMax,
 	MaxMapPairs:       64,
 	UTF8:              cbor.UTF8RejectInvalid,
 	FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
@@ -40,7 +40,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Encode writes v as deterministic CBOR. Only values whose types cannot hold
+// Encode writes v as deterministic CBOR, by its struct tags. Only values whose types cannot hold
 // a float or an interface may be passed.
 func Encode(v any) ([]byte, error) { return detEnc.Marshal(v) }
 

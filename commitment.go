@@ -1,6 +1,9 @@
 package sealpost
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // A Pattern says who could ever read a message (REQUIREMENTS, three patterns).
 type Pattern uint8
@@ -133,6 +136,116 @@ func (c Commitment) check() error {
 		{c.Release < ReleaseHeld || c.Release > ReleaseWitnessed, "release rule"},
 		{c.LeastAssurance < AssuranceSoftware || c.LeastAssurance > AssuranceStrongBox, "minimum assurance"},
 	})
+}
+
+func (c *Commitment) read(r *reader) {
+	r.fields()
+	r.field(1)
+	r.fixed(c.ID[:])
+	r.field(2)
+	c.App = r.text()
+	r.field(3)
+	c.Transaction = r.text()
+	r.field(4)
+	c.Correlation = r.text()
+	r.field(5)
+	c.Created = r.time()
+	r.field(6)
+	c.Expires = r.time()
+	r.field(7)
+	c.Canonicalization = r.uint8()
+	r.field(8)
+	r.fixed(c.Recipient[:])
+	r.field(9)
+	c.HashAlg = HashAlg(r.int(math.MaxInt8))
+	r.field(10)
+	c.C = r.own()
+	r.field(11)
+	c.FieldRoot = r.own()
+	r.field(12)
+	r.fixed(c.Blob[:])
+	r.field(13)
+	r.fixed(c.Roster[:])
+	r.field(14)
+	c.Pattern = Pattern(r.uint8())
+	r.field(15)
+	c.Carriers = carriersOf(r.bytes())
+	r.field(16)
+	c.LeastPrivacy = Privacy(r.uint8())
+	r.field(17)
+	c.Release = ReleaseRule(r.uint8())
+	r.field(18)
+	c.LeastAssurance = Assurance(r.uint8())
+	r.field(19)
+	r.tuple(2)
+	c.NotBefore.Size = r.uint(math.MaxUint64)
+	r.fixed(c.NotBefore.Root[:])
+	r.field(20)
+	r.fixed(c.Sequence[:])
+}
+
+func (c Commitment) write(w *writer) {
+	w.fields(20)
+	w.field(1)
+	w.bytes(c.ID[:])
+	w.field(2)
+	w.text(c.App)
+	w.field(3)
+	w.text(c.Transaction)
+	w.field(4)
+	w.text(c.Correlation)
+	w.field(5)
+	w.time(c.Created)
+	w.field(6)
+	w.time(c.Expires)
+	w.field(7)
+	w.uint8(c.Canonicalization)
+	w.field(8)
+	w.bytes(c.Recipient[:])
+	w.field(9)
+	w.int(int64(c.HashAlg))
+	w.field(10)
+	w.bytes(c.C)
+	w.field(11)
+	w.bytes(c.FieldRoot)
+	w.field(12)
+	w.bytes(c.Blob[:])
+	w.field(13)
+	w.bytes(c.Roster[:])
+	w.field(14)
+	w.uint8(uint8(c.Pattern))
+	w.field(15)
+	w.bytes(carrierBytes(c.Carriers))
+	w.field(16)
+	w.uint8(uint8(c.LeastPrivacy))
+	w.field(17)
+	w.uint8(uint8(c.Release))
+	w.field(18)
+	w.uint8(uint8(c.LeastAssurance))
+	w.field(19)
+	w.tuple(2)
+	w.uint(c.NotBefore.Size)
+	w.bytes(c.NotBefore.Root[:])
+	w.field(20)
+	w.bytes(c.Sequence[:])
+}
+
+// Carriers travel as a byte string, one byte each (commitment 2).
+
+func carriersOf(numbers string) []Carrier {
+	out := make([]Carrier, len(numbers))
+	for i := range out {
+		out[i] = Carrier(numbers[i])
+	}
+	return out
+}
+
+func carrierBytes(carriers []Carrier) []byte {
+	out := make([]byte, len(carriers))
+	for i, c := range carriers {
+		out[i] = byte(c)
+	}
+	return out
 }
 
 // Allows says whether the sender allows a carrier.

@@ -2,8 +2,8 @@ package sealpost
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // A Kind is a type of statement. Its name is part of the signed content type.
@@ -47,94 +47,84 @@ type Hash [32]byte
 // types is closed.
 type Statement interface {
 	Kind() Kind
-	check() error // every rule of the spec page that needs nothing but the value
+	check() error    // every rule of the spec page that needs nothing but the value
+	write(w *writer) // the payload
 }
 
 // A Signed is a statement as bytes, read and taken apart, its signature not
 // yet checked. It holds no reference to what it was parsed from.
 type Signed struct {
-	raw     string
-	kind    Kind
-	alg     Alg
-	key     KeyID
-	payload span
+	raw         string
+	kind        Kind
+	alg         Alg
+	key         KeyID
+	unprotected int    // where the empty unprotected header stands in raw
+	payload     string // a part of raw
 }
-
-// A span is where a part stands in the raw bytes.
-type span struct{ from, to int }
 
 // Protected header: {1: alg, 3: content type, 4: kid}, wrapped as a byte
 // string; then the empty unprotected map (RFC 9052 3 and 4.2).
 const (
-	signHead  = "\xd2\x84"           // tag 18, array of four
-	sigInfix  = "\x58\x40"           // byte string of 64
-	kidHead   = "\x04\x58\x20"       // label 4, byte string of 32
-	sigStruct = "\x84\x6aSignature1" // RFC 9052 4.4, before body_protected
-	noAAD     = "\x40"               // external_aad is empty
+	signHead    = "\xd2\x84"           // tag 18, array of four
+	unprotected = "\xa0"               // empty map
+	sigHead     = "\x58\x40"           // byte string of 64
+	kidHead     = "\x04\x58\x20"       // label 4, byte string of 32
+	sigStruct   = "\x84\x6aSignature1" // RFC 9052 4.4, before body_protected
+	noAAD       = "\x40"               // external_aad is empty
 )
 
 // protectedHead is the protected header of a kind and algorithm up to the 32
 // bytes of the key id.
 func protectedHead(k Kind, a Alg) string {
-	ct := k.ContentType()
-	return "\xa3\x01" + string([]byte{0x20 | byte(-1-a)}) + "\x03" + string(cborHead(0x60, len(ct))) + ct + kidHead
+	w := writer{}
+	w.fields(3)
+	w.field(1)
+	w.int(int64(a))
+	w.field(3)
+	w.text(k.ContentType())
+	return string(w.b) + kidHead
 }
 
-type headKey struct {
-	kind Kind
-	alg  Alg
-}
+// signAlgs are the algorithms of statements.
+var signAlgs = [...]Alg{EdDSA, ES256}
 
-var protectedHeads = func() map[headKey]string {
-	m := map[headKey]string{}
+// protectedHeads are all there are, by kind and place in signAlgs.
+var protectedHeads = func() (heads [len(kindNames)][len(signAlgs)]string) {
 	for k := KindCommitment; int(k) < len(kindNames); k++ {
-		for _, a := range []Alg{EdDSA, ES256} {
-			m[headKey{k, a}] = protectedHead(k, a)
+		for i, a := range signAlgs {
+			heads[k][i] = protectedHead(k, a)
 		}
 	}
-	return m
+	return heads
 }()
-
-// cborHead writes a CBOR head of a major type with its shortest length.
-func cborHead(major byte, n int) []byte {
-	switch {
-	case n < 24:
-		return []byte{major | byte(n)}
-	case n < 1<<8:
-		return []byte{major | 24, byte(n)}
-	case n < 1<<16:
-		return binary.BigEndian.AppendUint16([]byte{major | 25}, uint16(n))
-	}
-	return binary.BigEndian.AppendUint32([]byte{major | 26}, uint32(n))
-}
 
 // Sign checks st, encodes it and signs it.
 func Sign(st Statement, by Signer) (Signed, error) {
 	if err := st.check(); err != nil {
 		return Signed{}, fmt.Errorf("sign a %v: %w", st.Kind(), err)
 	}
-	payload, err := Encode(st)
-	if err != nil {
-		return Signed{}, fmt.Errorf("sign a %v: %w", st.Kind(), err)
-	}
 	pub := by.Public()
-	id := pub.ID()
-	head, known := protectedHeads[headKey{st.Kind(), pub.Alg()}]
-	if !known {
+	alg := slices.Index(signAlgs[:], pub.Alg())
+	if alg < 0 {
 		return Signed{}, fmt.Errorf("sign a %v: %w: %v", st.Kind(), ErrUnknownAlgorithm, pub.Alg())
 	}
-	protected := head + string(id[:])
-	sig, err := by.Sign(sigStructure(protected, string(payload)))
+	w := writer{b: make([]byte, 0, payloadSize)}
+	if st.write(&w); w.fault != nil {
+		return Signed{}, fmt.Errorf("sign a %v: %w", st.Kind(), w.fault)
+	}
+	head, id := protectedHeads[st.Kind()][alg], pub.ID()
+	raw := make([]byte, 0, len(signHead)+len(head)+len(id)+len(unprotected)+2*headSize+len(w.b)+len(sigHead)+SignatureSize)
+	raw = append(raw, signHead...)
+	raw = appendHead(raw, majorBytes, uint64(len(head)+len(id)))
+	raw = append(append(raw, head...), id[:]...)
+	at := len(raw)
+	raw = append(raw, unprotected...)
+	raw = appendBytes(raw, w.b)
+	sig, err := by.Sign(toBeSigned(raw, at))
 	if err != nil {
 		return Signed{}, fmt.Errorf("sign a %v: %w", st.Kind(), err)
 	}
-	raw := append([]byte(signHead), cborHead(0x40, len(protected))...)
-	raw = append(raw, protected...)
-	raw = append(raw, 0xa0)
-	raw = append(raw, cborHead(0x40, len(payload))...)
-	raw = append(raw, payload...)
-	raw = append(raw, sigInfix...)
-	raw = append(raw, sig...)
+	raw = append(append(raw, sigHead...), sig...)
 	s, err := Parse(raw)
 	if err != nil {
 		return Signed{}, fmt.Errorf("sign a %v: %w", st.Kind(), err)
@@ -142,15 +132,19 @@ func Sign(st Statement, by Signer) (Signed, error) {
 	return s, nil
 }
 
-// sigStructure is what is signed: RFC 9052 4.4 with an empty external_aad.
-func sigStructure(protected, payload string) []byte {
-	b := make([]byte, 0, len(sigStruct)+len(protected)+len(payload)+12)
+// payloadSize is room for most payloads, bytes.
+const payloadSize = 512
+
+// toBeSigned is the Sig_structure (RFC 9052 4.4): the context, protected
+// header, empty external_aad and payload. A statement before its signature has
+// the same parts in the same order, with a tag in front for the context and,
+// at the place given, the unprotected header for the external_aad.
+func toBeSigned[B string | []byte](unsigned B, at int) []byte {
+	b := make([]byte, 0, len(sigStruct)+len(unsigned)-len(signHead))
 	b = append(b, sigStruct...)
-	b = append(b, cborHead(0x40, len(protected))...)
-	b = append(b, protected...)
+	b = append(b, unsigned[len(signHead):at]...)
 	b = append(b, noAAD...)
-	b = append(b, cborHead(0x40, len(payload))...)
-	return append(b, payload...)
+	return append(b, unsigned[at+len(unprotected):]...)
 }
 
 // Parse takes a statement apart. It accepts the one encoding of the one shape
@@ -158,24 +152,36 @@ func sigStructure(protected, payload string) []byte {
 // The payload is read by the method named for its kind.
 func Parse(raw []byte) (Signed, error) {
 	if len(raw) > StatementMax {
-		return Signed{}, malformed("statement has %d bytes, at most %d are allowed", len(raw), StatementMax)
+		return Signed{}, statementTooLong(len(raw))
 	}
-	s := Signed{raw: string(raw)}
-	r := reader{s.raw, 0}
+	return parse(string(raw))
+}
+
+func statementTooLong(n int) error {
+	return malformed("statement has %d bytes, at most %d are allowed", n, StatementMax)
+}
+
+// parse keeps raw, and every part of it stays a part.
+func parse(raw string) (Signed, error) {
+	if len(raw) > StatementMax {
+		return Signed{}, statementTooLong(len(raw))
+	}
+	s, r := Signed{raw: raw}, reader{s: raw}
 	if !r.literal(signHead) {
 		return Signed{}, malformed("statement is not a tagged COSE_Sign1")
 	}
-	protected, ok := r.bytes(0x40)
-	if !ok || !s.readProtected(s.raw[protected.from:protected.to]) {
-		return Signed{}, protectedError(s.raw[protected.from:protected.to])
+	protected := r.bytes()
+	if !s.readProtected(protected) {
+		return Signed{}, protectedError(protected)
 	}
-	if !r.literal("\xa0") {
+	s.unprotected = r.at
+	if !r.literal(unprotected) {
 		return Signed{}, malformed("unprotected header is not empty")
 	}
-	if s.payload, ok = r.bytes(0x40); !ok {
+	if s.payload = r.bytes(); r.fault != nil {
 		return Signed{}, malformed("payload is not a byte string in shortest form")
 	}
-	if !r.literal(sigInfix) || len(r.s)-r.at != SignatureSize {
+	if !r.literal(sigHead) || len(r.s)-r.at != SignatureSize {
 		return Signed{}, malformed("signature is not the last %d bytes", SignatureSize)
 	}
 	return s, nil
@@ -183,11 +189,17 @@ func Parse(raw []byte) (Signed, error) {
 
 // readProtected finds the kind, algorithm and key id.
 func (s *Signed) readProtected(p string) bool {
-	for key, head := range protectedHeads {
-		if len(p) == len(head)+len(s.key) && p[:len(head)] == head {
-			s.kind, s.alg = key.kind, key.alg
-			copy(s.key[:], p[len(head):])
-			return true
+	at := len(p) - len(s.key)
+	if at < 0 {
+		return false
+	}
+	for k := KindCommitment; int(k) < len(kindNames); k++ {
+		for i := range signAlgs {
+			if p[:at] == protectedHeads[k][i] {
+				s.kind, s.alg = k, signAlgs[i]
+				copy(s.key[:], p[at:])
+				return true
+			}
 		}
 	}
 	return false
@@ -204,55 +216,21 @@ func protectedError(p string) error {
 	return malformed("protected header is not {alg, content type of a known kind, key id}")
 }
 
-// A reader walks over CBOR heads in shortest form.
-type reader struct {
-	s  string
-	at int
-}
-
-func (r *reader) literal(want string) bool {
-	if len(r.s)-r.at < len(want) || r.s[r.at:r.at+len(want)] != want {
-		return false
-	}
-	r.at += len(want)
-	return true
-}
-
-// bytes reads a head of the major type and steps over its content.
-func (r *reader) bytes(major byte) (span, bool) {
-	if r.at >= len(r.s) || r.s[r.at]&0xe0 != major {
-		return span{}, false
-	}
-	info := int(r.s[r.at] & 0x1f)
-	r.at++
-	n := info
-	if info >= 24 {
-		width := 1 << (info - 24)
-		if info > 26 || len(r.s)-r.at < width {
-			return span{}, false
-		}
-		n = 0
-		for _, b := range []byte(r.s[r.at : r.at+width]) {
-			n = n<<8 | int(b)
-		}
-		r.at += width
-		if len(cborHead(0, n)) != 1+width {
-			return span{}, false // a shorter head would do
-		}
-	}
-	if n > len(r.s)-r.at {
-		return span{}, false
-	}
-	out := span{r.at, r.at + n}
-	r.at += n
-	return out, true
-}
-
 // Bytes is the statement as it travels and is logged.
 func (s Signed) Bytes() []byte { return []byte(s.raw) }
 
 // Hash is the SHA-256 of [Signed.Bytes].
-func (s Signed) Hash() Hash { return sha256.Sum256([]byte(s.raw)) }
+func (s Signed) Hash() (sum Hash) {
+	var piece [512]byte // the string as bytes would be a copy on the heap
+	h := sha256.New()
+	for rest := s.raw; rest != ""; {
+		n := copy(piece[:], rest)
+		h.Write(piece[:n])
+		rest = rest[n:]
+	}
+	h.Sum(sum[:0])
+	return sum
+}
 
 // Kind is the kind that the protected header names.
 func (s Signed) Kind() Kind { return s.kind }
@@ -269,9 +247,7 @@ func (s Signed) Signature() []byte { return []byte(s.raw[len(s.raw)-SignatureSiz
 // ToBeSigned is what [PublicKey.Verify] takes as its message (RFC 9052 4.4);
 // the relay's batch verifier wants it apart.
 func (s Signed) ToBeSigned() []byte {
-	r := reader{s.raw, len(signHead)}
-	protected, _ := r.bytes(0x40) // Parse has read it before
-	return sigStructure(s.raw[protected.from:protected.to], s.raw[s.payload.from:s.payload.to])
+	return toBeSigned(s.raw[:len(s.raw)-SignatureSize-len(sigHead)], s.unprotected)
 }
 
 // Verify checks that key is the key named and that its signature is right.
@@ -285,37 +261,84 @@ func (s Signed) Verify(key PublicKey) error {
 	return nil
 }
 
-// open decodes the payload into st and checks it.
-func open[S Statement](s Signed, st *S) error {
-	if s.kind != (*st).Kind() {
-		return malformed("a %v where a %v is wanted", s.kind, (*st).Kind())
+// payloadAs begins to read the payload of a kind.
+func (s Signed) payloadAs(want Kind) (r reader) {
+	r.s = s.payload
+	if s.kind != want {
+		r.failWith(malformed("a %v where a %v is wanted", s.kind, want))
 	}
-	if err := Decode([]byte(s.raw[s.payload.from:s.payload.to]), st); err != nil {
-		return fmt.Errorf("%v: %w", s.kind, err)
-	}
-	if err := (*st).check(); err != nil {
+	return r
+}
+
+// refused is what a payload's fault or broken rule is called. A payload that
+// was read to its end is returned even where it breaks a rule, so that a caller
+// can say which.
+func (s Signed) refused(err error) error {
+	if err != nil {
 		return fmt.Errorf("%v: %w", s.kind, err)
 	}
 	return nil
 }
 
 // Commitment reads the payload of a commitment.
-func (s Signed) Commitment() (c Commitment, err error) { return c, open(s, &c) }
+func (s Signed) Commitment() (v Commitment, err error) {
+	r := s.payloadAs(KindCommitment)
+	if v.read(&r); !r.end() {
+		return Commitment{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}
 
 // Promise reads the payload of a promise.
-func (s Signed) Promise() (p Promise, err error) { return p, open(s, &p) }
+func (s Signed) Promise() (v Promise, err error) {
+	r := s.payloadAs(KindPromise)
+	if v.read(&r); !r.end() {
+		return Promise{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}
 
 // Attempt reads the payload of an attempt.
-func (s Signed) Attempt() (a Attempt, err error) { return a, open(s, &a) }
+func (s Signed) Attempt() (v Attempt, err error) {
+	r := s.payloadAs(KindAttempt)
+	if v.read(&r); !r.end() {
+		return Attempt{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}
 
 // CarrierClaim reads the payload of a carrier claim.
-func (s Signed) CarrierClaim() (c CarrierClaim, err error) { return c, open(s, &c) }
+func (s Signed) CarrierClaim() (v CarrierClaim, err error) {
+	r := s.payloadAs(KindCarrierClaim)
+	if v.read(&r); !r.end() {
+		return CarrierClaim{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}
 
 // Receipt reads the payload of a receipt.
-func (s Signed) Receipt() (r Receipt, err error) { return r, open(s, &r) }
+func (s Signed) Receipt() (v Receipt, err error) {
+	r := s.payloadAs(KindReceipt)
+	if v.read(&r); !r.end() {
+		return Receipt{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}
 
 // Outcome reads the payload of an outcome.
-func (s Signed) Outcome() (o Outcome, err error) { return o, open(s, &o) }
+func (s Signed) Outcome() (v Outcome, err error) {
+	r := s.payloadAs(KindOutcome)
+	if v.read(&r); !r.end() {
+		return Outcome{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}
 
 // KeyEvent reads the payload of a key event.
-func (s Signed) KeyEvent() (e KeyEvent, err error) { return e, open(s, &e) }
+func (s Signed) KeyEvent() (v KeyEvent, err error) {
+	r := s.payloadAs(KindKeyEvent)
+	if v.read(&r); !r.end() {
+		return KeyEvent{}, s.refused(r.fault)
+	}
+	return v, s.refused(v.check())
+}

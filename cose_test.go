@@ -233,7 +233,7 @@ func TestStatementHasOneForm(t *testing.T) {
 	}
 	raw := string(s.Bytes())
 	id := key.Public().ID()
-	protected := protectedHeads[headKey{KindKeyEvent, EdDSA}] + string(id[:])
+	protected := protectedHead(KindKeyEvent, EdDSA) + string(id[:])
 	head := string(cborHead(0x40, len(protected)))
 	for name, other := range map[string]string{
 		"no tag":                      raw[1:],

@@ -27,35 +27,86 @@ func (t UnixMilli) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
 // Add moves t by d, cut to milliseconds.
 func (t UnixMilli) Add(d time.Duration) UnixMilli { return t + UnixMilli(d.Milliseconds()) }
 
-func (t UnixMilli) String() string { return t.Time().Format(timeLayout) }
+func (t UnixMilli) String() string { return string(appendTime(nil, t)) }
 
 // ParseTime reads the 24 characters that [UnixMilli.String] writes.
 func ParseTime(s string) (UnixMilli, error) {
-	t, err := time.Parse(timeLayout, s)
-	if err != nil || t.Year() < 1970 || t.Format(timeLayout) != s {
+	t, ok := parseTime(s)
+	if !ok {
 		return 0, malformed("time %q is not RFC 3339 UTC with milliseconds", clip(s))
 	}
-	return FromTime(t), nil
+	return t, nil
+}
+
+// parseTime and appendTime go by hand, because every statement holds one to
+// three times and a layout costs more than all its other fields together. The
+// calendar stays package time's.
+func parseTime(s string) (UnixMilli, bool) {
+	if len(s) != len(timeLayout) || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[19] != '.' || s[23] != 'Z' {
+		return 0, false
+	}
+	year, month, day := number(s[:4]), number(s[5:7]), number(s[8:10])
+	hour, minute, second, milli := number(s[11:13]), number(s[14:16]), number(s[17:19]), number(s[20:23])
+	if year < 1970 || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 || milli < 0 {
+		return 0, false
+	}
+	t := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+	if t.Day() != day { // the month is shorter
+		return 0, false
+	}
+	return UnixMilli(t.Unix()*1000 + int64(milli)), true
+}
+
+// number is the value of decimal digits, or -1.
+func number(digits string) (n int) {
+	for i := range len(digits) {
+		if digits[i] < '0' || digits[i] > '9' {
+			return -1
+		}
+		n = 10*n + int(digits[i]-'0')
+	}
+	return n
+}
+
+func appendTime(b []byte, t UnixMilli) []byte {
+	if t.check() != nil {
+		return t.Time().AppendFormat(b, timeLayout)
+	}
+	u := t.Time()
+	year, month, day := u.Date()
+	hour, minute, second := u.Clock()
+	milli := int(t % 1000)
+	b = append(appendTwo(appendTwo(b, year/100), year%100), '-')
+	b = append(appendTwo(b, int(month)), '-')
+	b = append(appendTwo(b, day), 'T')
+	b = append(appendTwo(b, hour), ':')
+	b = append(appendTwo(b, minute), ':')
+	b = append(appendTwo(b, second), '.')
+	return append(appendTwo(b, milli/10), '0'+byte(milli%10), 'Z')
+}
+
+func appendTwo(b []byte, n int) []byte { return append(b, '0'+byte(n/10), '0'+byte(n%10)) }
+
+func (t UnixMilli) check() error {
+	if t < 0 || t > TimeLast {
+		return malformed("time %d is outside 1970 to 9999", int64(t))
+	}
+	return nil
 }
 
 // MarshalCBOR writes a text string of 24 characters (commitment 2).
 func (t UnixMilli) MarshalCBOR() ([]byte, error) {
-	if t < 0 || t > TimeLast {
-		return nil, malformed("time %d is outside 1970 to 9999", int64(t))
-	}
-	b := make([]byte, 0, 26)
-	b = append(b, 0x78, 24)
-	return t.Time().AppendFormat(b, timeLayout), nil
+	w := writer{b: make([]byte, 0, 2+len(timeLayout))}
+	w.time(t)
+	return w.b, w.fault
 }
 
 // UnmarshalCBOR reads what MarshalCBOR writes and nothing else.
 func (t *UnixMilli) UnmarshalCBOR(b []byte) error {
-	if len(b) != 26 || b[0] != 0x78 || b[1] != 24 {
-		return malformed("time is not a text of 24 characters")
-	}
-	v, err := ParseTime(string(b[2:]))
-	if err != nil {
-		return err
+	r := reader{s: string(b)}
+	v := r.time()
+	if !r.end() {
+		return r.fault
 	}
 	*t = v
 	return nil
@@ -123,8 +174,8 @@ func (id MessageID) check() error { return checkUUIDv7("message id", id) }
 func (id AttemptID) check() error { return checkUUIDv7("attempt id", id) }
 
 func newUUIDv7(t UnixMilli, random io.Reader) (u [16]byte, err error) {
-	if t < 0 || t > TimeLast {
-		return u, malformed("time %d is outside 1970 to 9999", int64(t))
+	if err := t.check(); err != nil {
+		return u, err
 	}
 	if _, err := io.ReadFull(random, u[6:]); err != nil {
 		return u, fmt.Errorf("draw an id: %w", err)

@@ -102,21 +102,30 @@ const (
 	okpHead = "\xa3\x01\x01\x20\x06\x21\x58\x20"
 	ec2Head = "\xa4\x01\x02\x20\x01\x21\x58\x20"
 	ec2Y    = "\x22\x58\x20"
+
+	okpSize = len(okpHead) + 32
+	ec2Size = len(ec2Head) + 32 + len(ec2Y) + 32
 )
 
 // COSE is the key as a COSE_Key.
-func (k PublicKey) COSE() []byte {
+func (k PublicKey) COSE() []byte { return k.appendCOSE(make([]byte, 0, ec2Size)) }
+
+func (k PublicKey) appendCOSE(b []byte) []byte {
 	switch k.alg {
 	case EdDSA:
-		return []byte(okpHead + k.raw)
+		return append(append(b, okpHead...), k.raw...)
 	case ES256:
-		return []byte(ec2Head + k.raw[:32] + ec2Y + k.raw[32:])
+		b = append(append(b, ec2Head...), k.raw[:32]...)
+		return append(append(b, ec2Y...), k.raw[32:]...)
 	}
 	panic("sealpost: a zero PublicKey has no encoding")
 }
 
 // ID is the key's RFC 9679 thumbprint.
-func (k PublicKey) ID() KeyID { return sha256.Sum256(k.COSE()) }
+func (k PublicKey) ID() KeyID {
+	var b [ec2Size]byte
+	return sha256.Sum256(k.appendCOSE(b[:0]))
+}
 
 // MarshalCBOR writes the COSE_Key.
 func (k PublicKey) MarshalCBOR() ([]byte, error) {
@@ -140,9 +149,9 @@ func (k *PublicKey) UnmarshalCBOR(b []byte) error {
 func ParsePublicKey(b []byte) (PublicKey, error) {
 	s := string(b)
 	switch {
-	case len(s) == len(okpHead)+32 && s[:len(okpHead)] == okpHead:
+	case len(s) == okpSize && s[:len(okpHead)] == okpHead:
 		return NewEd25519Key(b[len(okpHead):])
-	case len(s) == len(ec2Head)+32+len(ec2Y)+32 && s[:len(ec2Head)] == ec2Head && s[len(ec2Head)+32:][:len(ec2Y)] == ec2Y:
+	case len(s) == ec2Size && s[:len(ec2Head)] == ec2Head && s[len(ec2Head)+32:][:len(ec2Y)] == ec2Y:
 		x, y := s[len(ec2Head):][:32], s[len(s)-32:]
 		return NewES256Key([]byte("\x04" + x + y))
 	}

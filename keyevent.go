@@ -78,6 +78,67 @@ func EnrolMAC(secret, challenge [32]byte, recipient Recipient, key, leaf PublicK
 // Kind is KindKeyEvent.
 func (KeyEvent) Kind() Kind { return KindKeyEvent }
 
+func (e *KeyEvent) read(r *reader) {
+	r.fields()
+	r.field(1)
+	e.Event = Event(r.uint8())
+	r.field(2)
+	e.Subject = Subject(r.uint8())
+	r.field(3)
+	e.App = r.text()
+	r.field(4)
+	e.Created = r.time()
+	r.field(5)
+	e.Key = r.publicKey()
+	if r.has(6) {
+		e.Device = new(DeviceKey)
+		e.Device.read(r)
+	}
+	if r.has(7) {
+		e.Challenge = r.some()
+	}
+}
+
+func (d *DeviceKey) read(r *reader) {
+	r.tuple(5)
+	r.fixed(d.Recipient[:])
+	d.Leaf = r.publicKey()
+	d.ByKey = r.own()
+	d.ByLeaf = r.own()
+	d.Assurance = Assurance(r.uint8())
+}
+
+func (e KeyEvent) write(w *writer) {
+	w.fields(5 + count(e.Device != nil, len(e.Challenge) > 0))
+	w.field(1)
+	w.uint8(uint8(e.Event))
+	w.field(2)
+	w.uint8(uint8(e.Subject))
+	w.field(3)
+	w.text(e.App)
+	w.field(4)
+	w.time(e.Created)
+	w.field(5)
+	w.publicKey(e.Key)
+	if e.Device != nil {
+		w.field(6)
+		e.Device.write(w)
+	}
+	if len(e.Challenge) > 0 {
+		w.field(7)
+		w.bytes(e.Challenge)
+	}
+}
+
+func (d *DeviceKey) write(w *writer) {
+	w.tuple(5)
+	w.bytes(d.Recipient[:])
+	w.publicKey(d.Leaf)
+	w.bytes(d.ByKey)
+	w.bytes(d.ByLeaf)
+	w.uint8(uint8(d.Assurance))
+}
+
 func (e KeyEvent) check() error {
 	device := e.Subject == SubjectDevice && e.Event == Enrol
 	if err := firstFault([]fault{

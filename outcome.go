@@ -31,6 +31,42 @@ type Outcome struct {
 // Kind is KindOutcome.
 func (Outcome) Kind() Kind { return KindOutcome }
 
+func (o *Outcome) read(r *reader) {
+	r.fields()
+	r.field(1)
+	r.fixed(o.ID[:])
+	r.field(2)
+	r.fixed(o.Commitment[:])
+	r.field(3)
+	o.End = End(r.uint8())
+	r.field(4)
+	o.Decided = r.time()
+	r.field(5)
+	o.Attempts = r.hashes()
+	r.field(6)
+	o.Claims = r.hashes()
+	r.field(7)
+	o.Receipts = r.hashes()
+}
+
+func (o Outcome) write(w *writer) {
+	w.fields(7)
+	w.field(1)
+	w.bytes(o.ID[:])
+	w.field(2)
+	w.bytes(o.Commitment[:])
+	w.field(3)
+	w.uint8(uint8(o.End))
+	w.field(4)
+	w.time(o.Decided)
+	w.field(5)
+	w.hashes(o.Attempts)
+	w.field(6)
+	w.hashes(o.Claims)
+	w.field(7)
+	w.hashes(o.Receipts)
+}
+
 func (o Outcome) check() error {
 	if err := o.ID.check(); err != nil {
 		return err

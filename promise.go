@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"math"
+	"math/bits"
 	"time"
 )
 
@@ -23,6 +25,38 @@ type Promise struct {
 // Kind is KindPromise.
 func (Promise) Kind() Kind { return KindPromise }
 
+func (p *Promise) read(r *reader) {
+	r.fields()
+	r.field(1)
+	r.fixed(p.Root[:])
+	r.field(2)
+	p.Count = uint16(r.uint(math.MaxUint16))
+	r.field(3)
+	p.Origin = r.text()
+	r.field(4)
+	p.Accepted = r.time()
+	r.field(5)
+	p.TreeSize = r.uint(math.MaxUint64)
+	r.field(6)
+	p.LogBy = r.time()
+}
+
+func (p Promise) write(w *writer) {
+	w.fields(6)
+	w.field(1)
+	w.bytes(p.Root[:])
+	w.field(2)
+	w.uint(uint64(p.Count))
+	w.field(3)
+	w.text(p.Origin)
+	w.field(4)
+	w.time(p.Accepted)
+	w.field(5)
+	w.uint(p.TreeSize)
+	w.field(6)
+	w.time(p.LogBy)
+}
+
 func (p Promise) check() error {
 	return firstFault([]fault{
 		{p.Count == 0 || p.Count > PromiseGroup, "count"},
@@ -39,10 +73,33 @@ type PromiseEntry struct {
 	OutcomeBy int64 // Unix milliseconds for a commitment, 0 for every other kind
 }
 
-// leafHash is the entry's hash as a leaf of the group's tree, with a label of
-// its own, so that no other tree's leaf can stand for it.
-func (e PromiseEntry) leafHash() Hash {
-	return promiseLeaf(append([]byte("sealpost/promise/v1"), mustEncode(e)...))
+func (e *PromiseEntry) read(r *reader) {
+	r.tuple(3)
+	r.fixed(e.Leaf[:])
+	r.fixed(e.Statement[:])
+	e.OutcomeBy = r.int(math.MaxInt64)
+}
+
+func (e *PromiseEntry) write(w *writer) {
+	w.tuple(3)
+	w.bytes(e.Leaf[:])
+	w.bytes(e.Statement[:])
+	w.int(e.OutcomeBy)
+}
+
+// entrySize is the most bytes of an entry.
+const entrySize = 1 + (2 + len(Leaf{})) + (2 + len(Hash{})) + headSize
+
+// promiseLabel stands before an entry where it is hashed, behind the octet of a
+// leaf (RFC 9162 2.1.1): no other tree's leaf can stand for it.
+const promiseLabel = "\x00sealpost/promise/v1"
+
+// leafHash is the entry's hash as a leaf of the group's tree.
+func (e *PromiseEntry) leafHash() Hash {
+	var b [len(promiseLabel) + entrySize]byte
+	w := writer{b: append(b[:0], promiseLabel...)}
+	e.write(&w)
+	return sha256.Sum256(w.b)
 }
 
 // A Promised is one statement's part of a promise, as it travels: the signed
@@ -55,13 +112,34 @@ type Promised struct {
 	Path   []Hash // at most 8
 }
 
+func (p *Promised) read(r *reader) {
+	r.tuple(4)
+	p.Signed = r.own()
+	p.Entry.read(r)
+	p.Index = uint16(r.uint(math.MaxUint16))
+	p.Path = r.hashes()
+}
+
+func (p *Promised) write(w *writer) {
+	w.tuple(4)
+	w.bytes(p.Signed)
+	p.Entry.write(w)
+	w.uint(uint64(p.Index))
+	w.hashes(p.Path)
+}
+
 // Encode is the promise as it travels.
-func (p Promised) Encode() []byte { return mustEncode(p) }
+func (p Promised) Encode() []byte {
+	w := writer{b: make([]byte, 0, 1+headSize+len(p.Signed)+entrySize+2*headSize+len(p.Path)*(2+len(Hash{})))}
+	p.write(&w)
+	return w.b
+}
 
 // ParsePromised reads what Encode writes; the signature is not yet checked.
 func ParsePromised(b []byte) (p Promised, err error) {
-	if err := Decode(b, &p); err != nil {
-		return p, fmt.Errorf("promise: %w", err)
+	r := reader{s: string(b)}
+	if p.read(&r); !r.end() {
+		return Promised{}, fmt.Errorf("promise: %w", r.fault)
 	}
 	return p, nil
 }
@@ -99,26 +177,24 @@ func (p Promised) CheckUnder(root Signed, salt Salt, statement []byte) (Promise,
 	return promise, nil
 }
 
-// PromiseGroups signs one promise over at most PromiseGroup entries and
+// SignPromise signs one promise over at most PromiseGroup entries and
 // returns each entry's part.
 func SignPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) ([]Promised, error) {
 	if len(entries) == 0 || len(entries) > PromiseGroup {
 		return nil, malformed("promise: %d entries in one group", len(entries))
 	}
-	hashes := make([]Hash, len(entries))
-	for i, e := range entries {
-		hashes[i] = e.leafHash()
-	}
-	tree := promiseTree(hashes)
+	tree := promiseTree(entries)
 	signed, err := Sign(Promise{Root: tree[len(tree)-1][0], Count: uint16(len(entries)), Origin: origin,
 		Accepted: accepted, TreeSize: size, LogBy: accepted.Add(mergeDelay)}, by)
 	if err != nil {
 		return nil, err
 	}
 	raw := signed.Bytes()
-	out := make([]Promised, len(entries))
+	out, paths := make([]Promised, len(entries)), make([]Hash, 0, len(entries)*(len(tree)-1))
 	for i, e := range entries {
-		out[i] = Promised{Signed: raw, Entry: e, Index: uint16(i), Path: promisePath(tree, i)}
+		from := len(paths)
+		paths = appendPath(paths, tree, i)
+		out[i] = Promised{Signed: raw, Entry: e, Index: uint16(i), Path: paths[from:len(paths):len(paths)]}
 	}
 	return out, nil
 }
@@ -126,9 +202,7 @@ func SignPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size
 // The promise tree is RFC 9162 2.1 with SHA-256, kept free of allocations per
 // node because it stands on the hot path.
 
-func promiseLeaf(d []byte) Hash { return sha256.Sum256(append([]byte{0}, d...)) }
-
-func promiseNode(left, right Hash) Hash {
+func promiseNode(left, right *Hash) Hash {
 	var b [65]byte
 	b[0] = 1
 	copy(b[1:33], left[:])
@@ -136,26 +210,30 @@ func promiseNode(left, right Hash) Hash {
 	return sha256.Sum256(b[:])
 }
 
-// promiseTree is every level, leaves first, root last.
-func promiseTree(leaves []Hash) [][]Hash {
-	tree := [][]Hash{leaves}
-	for level := leaves; len(level) > 1; {
-		up := make([]Hash, 0, (len(level)+1)/2)
+// promiseTree is every level, leaves first, root last, in one piece of memory.
+func promiseTree(entries []PromiseEntry) [][]Hash {
+	n := len(entries)
+	nodes := make([]Hash, 0, 2*n+bits.Len(uint(n))) // a level is half of the one below, rounded up
+	for i := range entries {
+		nodes = append(nodes, entries[i].leafHash())
+	}
+	tree := append(make([][]Hash, 0, bits.Len(uint(n))+1), nodes)
+	for level := nodes; len(level) > 1; {
+		from := len(nodes)
 		for i := 0; i+1 < len(level); i += 2 {
-			up = append(up, promiseNode(level[i], level[i+1]))
+			nodes = append(nodes, promiseNode(&level[i], &level[i+1]))
 		}
 		if len(level)%2 == 1 {
-			up = append(up, level[len(level)-1])
+			nodes = append(nodes, level[len(level)-1])
 		}
-		tree = append(tree, up)
-		level = up
+		level = nodes[from:]
+		tree = append(tree, level)
 	}
 	return tree
 }
 
-// promisePath is the inclusion proof of leaf i (RFC 9162 2.1.3).
-func promisePath(tree [][]Hash, i int) []Hash {
-	path := make([]Hash, 0, len(tree)-1)
+// appendPath appends the inclusion proof of leaf i (RFC 9162 2.1.3).
+func appendPath(path []Hash, tree [][]Hash, i int) []Hash {
 	for _, level := range tree[:len(tree)-1] {
 		if sibling := i ^ 1; sibling < len(level) {
 			path = append(path, level[sibling])
@@ -178,9 +256,9 @@ func promiseIncluded(leaf Hash, i, n int, path []Hash, root Hash) bool {
 				return false
 			}
 			if i&1 == 0 {
-				at = promiseNode(at, path[0])
+				at = promiseNode(&at, &path[0])
 			} else {
-				at = promiseNode(path[0], at)
+				at = promiseNode(&path[0], &at)
 			}
 			path = path[1:]
 		}

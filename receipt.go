@@ -73,6 +73,74 @@ type Receipt struct {
 // Kind is KindReceipt.
 func (Receipt) Kind() Kind { return KindReceipt }
 
+func (r *Receipt) read(from *reader) {
+	from.fields()
+	from.field(1)
+	from.fixed(r.ID[:])
+	from.field(2)
+	from.fixed(r.Commitment[:])
+	from.field(3)
+	from.fixed(r.Blob[:])
+	from.field(4)
+	from.fixed(r.Roster[:])
+	from.field(5)
+	r.Level = Level(from.uint8())
+	from.field(6)
+	from.fixed(r.Key[:])
+	from.field(7)
+	r.DeviceTime = from.time()
+	from.field(8)
+	r.Checkpoint = from.text()
+	if from.has(9) {
+		r.Opened = from.some()
+	}
+	if from.has(10) {
+		r.Reason = Reason(from.number())
+	}
+	if from.has(11) {
+		r.Carrier = Carrier(from.number())
+	}
+	if from.has(12) {
+		r.Attempt = from.some()
+	}
+}
+
+func (r Receipt) write(w *writer) {
+	w.fields(8 + count(len(r.Opened) > 0, r.Reason != ReasonNone, r.Carrier != 0, len(r.Attempt) > 0))
+	w.field(1)
+	w.bytes(r.ID[:])
+	w.field(2)
+	w.bytes(r.Commitment[:])
+	w.field(3)
+	w.bytes(r.Blob[:])
+	w.field(4)
+	w.bytes(r.Roster[:])
+	w.field(5)
+	w.uint8(uint8(r.Level))
+	w.field(6)
+	w.bytes(r.Key[:])
+	w.field(7)
+	w.time(r.DeviceTime)
+	w.field(8)
+	w.text(r.Checkpoint)
+	if len(r.Opened) > 0 {
+		w.field(9)
+		w.bytes(r.Opened)
+	}
+	if r.Reason != ReasonNone {
+		w.field(10)
+		w.uint8(uint8(r.Reason))
+	}
+	if r.Carrier != 0 {
+		w.field(11)
+		w.uint8(uint8(r.Carrier))
+	}
+	if len(r.Attempt) > 0 {
+		w.field(12)
+		w.bytes(r.Attempt)
+	}
+}
+
 func (r Receipt) check() error {
 	if err := r.ID.check(); err != nil {
 		return err

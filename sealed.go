@@ -18,11 +18,51 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	if len(e.Commits) > CommitsMax || len(e.Message) == 0 {
 		return nil, malformed("envelope: commits or message")
 	}
-	b, err := Encode(e)
-	if err == nil && len(b) > BlobMax {
-		err = malformed("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
+	size := 3*headSize + len(e.Welcome) + len(e.Message)
+	for _, c := range e.Commits {
+		size += headSize + len(c)
 	}
-	return b, err
+	w := writer{b: make([]byte, 0, size)}
+	e.write(&w)
+	if len(w.b) > BlobMax {
+		return nil, malformed("envelope has %d bytes, at most %d are allowed", len(w.b), BlobMax)
+	}
+	return w.b, nil
+}
+
+func (e *Envelope) write(w *writer) {
+	w.fields(1 + count(len(e.Welcome) > 0, len(e.Commits) > 0))
+	if len(e.Welcome) > 0 {
+		w.field(1)
+		w.bytes(e.Welcome)
+	}
+	if len(e.Commits) > 0 {
+		w.field(2)
+		w.tuple(len(e.Commits))
+		for _, c := range e.Commits {
+			w.bytes(c)
+		}
+	}
+	w.field(3)
+	w.bytes(e.Message)
+}
+
+func (e *Envelope) read(r *reader) {
+	r.fields()
+	if r.has(1) {
+		e.Welcome = r.some()
+	}
+	if r.has(2) {
+		e.Commits = make([][]byte, r.list(1))
+		for i := range e.Commits {
+			e.Commits[i] = r.own()
+		}
+		if len(e.Commits) == 0 {
+			r.fail("is empty, and must then be left out")
+		}
+	}
+	r.field(3)
+	e.Message = r.own()
 }
 
 // ParseEnvelope reads a blob.
@@ -30,8 +70,9 @@ func ParseEnvelope(b []byte) (e Envelope, err error) {
 	if len(b) > BlobMax {
 		return e, malformed("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
 	}
-	if err := Decode(b, &e); err != nil {
-		return e, fmt.Errorf("envelope: %w", err)
+	r := reader{s: string(b)}
+	if e.read(&r); !r.end() {
+		return Envelope{}, fmt.Errorf("envelope: %w", r.fault)
 	}
 	if len(e.Commits) > CommitsMax || len(e.Message) == 0 {
 		return e, malformed("envelope: commits or message")
@@ -50,25 +91,29 @@ type Sealed struct {
 	blob       string
 }
 
-// wireSealed is the body of a submission: {1: commitment, 2: blob}.
-type wireSealed struct {
-	Commitment []byte `cbor:"1,keyasint"`
-	Blob       []byte `cbor:"2,keyasint"`
-}
-
 // NewSealed joins a commitment with its blob.
 func NewSealed(commitment Signed, blob []byte) (Sealed, error) {
-	c, err := commitment.Commitment()
+	s, err := join(commitment, blob)
 	if err != nil {
 		return Sealed{}, err
 	}
+	s.blob = string(blob)
+	return s, nil
+}
+
+// join checks that a commitment is of a blob, which is yet to be kept.
+func join(commitment Signed, blob []byte) (s Sealed, err error) {
+	s.commitment = commitment
+	if s.parsed, err = commitment.Commitment(); err != nil {
+		return s, err
+	}
 	if len(commitment.raw) > CommitmentMax || len(blob) > BlobMax {
-		return Sealed{}, malformed("submission: a part is too long")
+		return s, malformed("submission: a part is too long")
 	}
-	if sha256.Sum256(blob) != c.Blob {
-		return Sealed{}, malformed("blob: not the one that the commitment names")
+	if sha256.Sum256(blob) != s.parsed.Blob {
+		return s, malformed("blob: not the one that the commitment names")
 	}
-	return Sealed{commitment, c, string(blob)}, nil
+	return s, nil
 }
 
 // ParseSealed reads what [Sealed.Bytes] writes. Signature and envelope are the
@@ -77,16 +122,31 @@ func ParseSealed(b []byte) (Sealed, error) {
 	if len(b) > SubmissionMax {
 		return Sealed{}, malformed("submission has %d bytes, at most %d are allowed", len(b), SubmissionMax)
 	}
-	var w wireSealed
-	if err := Decode(b, &w); err != nil {
-		return Sealed{}, fmt.Errorf("submission: %w", err)
+	r := reader{s: string(b)} // one copy, of which commitment and blob are parts
+	r.literal(sealedHead)
+	raw := r.bytes()
+	r.literal(sealedBlob)
+	blob := r.bytes()
+	if !r.end() {
+		return Sealed{}, malformed("submission is not {1: commitment, 2: blob} in its one encoding")
 	}
-	commitment, err := Parse(w.Commitment)
+	commitment, err := parse(raw)
 	if err != nil {
 		return Sealed{}, err
 	}
-	return NewSealed(commitment, w.Blob)
+	s, err := join(commitment, b[len(b)-len(blob):])
+	if err != nil {
+		return Sealed{}, err
+	}
+	s.blob = blob
+	return s, nil
 }
+
+// The body of a submission is {1: commitment, 2: blob}.
+const (
+	sealedHead = "\xa2\x01"
+	sealedBlob = "\x02"
+)
 
 // Statement is the commitment as it was signed.
 func (s Sealed) Statement() Signed { return s.commitment }
@@ -102,7 +162,9 @@ func (s Sealed) Blob() []byte { return []byte(s.blob) }
 
 // Bytes is the body of a submission, and what a carrier carries inline.
 func (s Sealed) Bytes() []byte {
-	return mustEncode(wireSealed{[]byte(s.commitment.raw), []byte(s.blob)})
+	b := make([]byte, 0, len(sealedHead)+len(sealedBlob)+2*headSize+len(s.commitment.raw)+len(s.blob))
+	b = appendBytes(append(b, sealedHead...), s.commitment.raw)
+	return appendBytes(append(b, sealedBlob...), s.blob)
 }
 
 // Ticket is what a carrier carries where [Sealed.Bytes] does not fit: the

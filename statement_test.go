@@ -91,13 +91,20 @@ func forge(t testing.TB, st Statement, by *PrivateKey) []byte {
 		t.Skipf("no encoder can write it: %v", err)
 	}
 	id := by.Public().ID()
-	protected := protectedHeads[headKey{st.Kind(), by.Public().Alg()}] + string(id[:])
+	protected := protectedHead(st.Kind(), by.Public().Alg()) + string(id[:])
 	sig, err := by.Sign(sigStructure(protected, string(payload)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.Concat([]byte(signHead), cborHead(0x40, len(protected)), []byte(protected), []byte{0xa0}, cborHead(0x40, len(payload)), payload, []byte(sigInfix), sig)
+	return slices.Concat([]byte(signHead), cborHead(0x40, len(protected)), []byte(protected), []byte{0xa0}, cborHead(0x40, len(payload)), payload, []byte(sigHead), sig)
 }
+
+// sigStructure is what is signed, part by part as RFC 9052 4.4 lists them.
+func sigStructure(protected, payload string) []byte {
+	return slices.Concat([]byte("\x84\x6aSignature1"), cborHead(0x40, len(protected)), []byte(protected), []byte{0x40}, cborHead(0x40, len(payload)), []byte(payload))
+}
+
+func cborHead(major byte, n int) []byte { return appendHead(nil, major, uint64(n)) }
 
 // read decodes a statement by its kind.
 func read(s Signed) (Statement, error) {
@@ -116,6 +123,27 @@ func read(s Signed) (Statement, error) {
 		return s.Outcome()
 	}
 	return s.KeyEvent()
+}
+
+// readAs asks for the payload of a kind, whatever the header says.
+func readAs(s Signed, kind Kind) (err error) {
+	switch kind {
+	case KindCommitment:
+		_, err = s.Commitment()
+	case KindPromise:
+		_, err = s.Promise()
+	case KindAttempt:
+		_, err = s.Attempt()
+	case KindCarrierClaim:
+		_, err = s.CarrierClaim()
+	case KindReceipt:
+		_, err = s.Receipt()
+	case KindOutcome:
+		_, err = s.Outcome()
+	default:
+		_, err = s.KeyEvent()
+	}
+	return err
 }
 
 func honest() map[string]Statement {
@@ -325,6 +353,9 @@ func TestKindsDoNotMix(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := readAs(s, st.Kind()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
 		for kind := KindCommitment; kind <= KindKeyEvent; kind++ {
 			if kind == st.Kind() {
 				continue
@@ -332,6 +363,10 @@ func TestKindsDoNotMix(t *testing.T) {
 			s.kind = kind
 			if _, err := read(s); !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s was read as a %v: %v", name, kind, err)
+			}
+			// The payload is what is asked for, and the header says otherwise.
+			if err := readAs(s, st.Kind()); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s was read under the name of a %v: %v", name, kind, err)
 			}
 		}
 	}
