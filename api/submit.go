@@ -275,9 +275,11 @@ func splitJSONBatch(b []byte) (items [][]byte, p *Problem) {
 }
 
 // parseSubmission reads what sealpost.ParseSealed reads, and names what is
-// wrong with what is not (R7). It takes the two byte strings out by hand, which
-// saves decoding and encoding them again.
+// wrong with what is not (R7).
 func parseSubmission(b []byte) (sealpost.Sealed, *Problem) {
+	if sealed, err := sealpost.ParseSealed(b); err == nil {
+		return sealed, nil
+	}
 	if len(b) > sealpost.SubmissionMax {
 		return sealpost.Sealed{}, ErrTooLarge.With("a submission may have %d bytes", sealpost.SubmissionMax)
 	}

@@ -91,6 +91,7 @@ func (r *Relay) check(ctx context.Context, caller api.Caller, s sealpost.Sealed,
 	case c.App != caller.App:
 		return nil, api.ErrWrongApp
 	}
+	c.App = caller.App // the same, and it does not keep the submission in memory
 	statement := s.Statement()
 	key, p := r.senderKey(ctx, c.App, statement.KeyID())
 	if p != nil {
