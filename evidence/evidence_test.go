@@ -417,6 +417,32 @@ func TestPromise(t *testing.T) {
 	})
 }
 
+// What was promised and is not shown in the log is owed, whatever it is; once
+// its time is past, that is said.
+func TestOwedReceipt(t *testing.T) {
+	w := evidencetest.New().Tell()
+	if has(evidence.Verify(encode(t, w.Bundle()), w.Policy(), at), evidence.AboutPromise, "that the receipt") {
+		t.Error("what is in the log is said to be owed")
+	}
+	b := w.Bundle("decrypted-0")
+	x := w.Exhibit("decrypted-0")
+	x.Proof = nil
+	b.Exhibits = append(b.Exhibits, x)
+	for _, late := range []bool{false, true} {
+		at := evidencetest.Start + 60_000
+		if late {
+			at += sealpost.UnixMilli(sealpost.MergeDelay.Milliseconds())
+		}
+		v := evidence.Verify(encode(t, b), w.Policy(), at)
+		if !has(v, evidence.AboutPromise, "The relay promised at") || !has(v, evidence.AboutPromise, "that the receipt will be in the log") {
+			t.Errorf("late %v: the promise of the receipt is not claimed: %+v", late, about(v, evidence.AboutPromise))
+		}
+		if has(v, evidence.AboutPromise, "does not show it kept") != late {
+			t.Errorf("late %v: %+v", late, about(v, evidence.AboutPromise))
+		}
+	}
+}
+
 // A bundle that lacks one part is incomplete and says which.
 func TestMissingParts(t *testing.T) {
 	w := evidencetest.New().Tell()
