@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/evidence"
 )
 
 // receiptRecord is one receipt of this device, as it was signed and ever will be.
@@ -71,7 +72,7 @@ func enqueue(tx Tx, name string, signed sealpost.Signed, level sealpost.Level, c
 // mismatch. Where the relay itself gave them, the mismatch is posted too; what
 // a push brought says nothing of the relay. How many are kept is bounded, and
 // so how many are signed.
-func (d *Device) stray(signed sealpost.Signed, c sealpost.Commitment, blob []byte, reason sealpost.Reason, from int) error {
+func (d *Device) stray(signed sealpost.Signed, c sealpost.Commitment, blob []byte, reason sealpost.Reason, a api.Arrival, from int) error {
 	hash, sum := signed.Hash(), blobHash(blob)
 	refusal := &Refusal{ID: c.ID, Level: sealpost.Mismatch, Reason: reason, stray: true}
 	err := d.cfg.Store.Update(func(tx Tx) error {
@@ -96,12 +97,21 @@ func (d *Device) stray(signed sealpost.Signed, c sealpost.Commitment, blob []byt
 			}
 		}
 		return errors.Join(tx.Put(mark, []byte{1}), keepFault(tx, Fault{Time: d.now(), ID: c.ID, What: refusal.Error(),
-			Parts: [][]byte{signed.Bytes(), blob, receipt.Bytes()}}))
+			Parts: [][]byte{blob}, Exhibits: []evidence.Exhibit{shown(signed, a), {Statement: receipt.Bytes()}}}))
 	})
 	if err != nil {
 		return fmt.Errorf("keep refused message: %w", err)
 	}
 	return refusal
+}
+
+// shown is a commitment as an arrival brought it. What a push brings has no
+// promise, and then the salt is nothing but zeros.
+func shown(signed sealpost.Signed, a api.Arrival) evidence.Exhibit {
+	if x, ok := offered(signed.Bytes(), a.Salt, a.Promise, a.Proof); ok {
+		return x
+	}
+	return evidence.Exhibit{Statement: signed.Bytes()}
 }
 
 // Displayed signs that the text was given to the screen, and posts it.

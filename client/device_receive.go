@@ -123,7 +123,7 @@ func (d *Device) receive(ctx context.Context, a api.Arrival, from int) (Notifica
 		return Notification{}, fmt.Errorf("read message: %w", err)
 	}
 	if err := signed.Verify(d.pinned.Sender); err != nil {
-		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonSenderKey, from)
+		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonSenderKey, a, from)
 	}
 	if c.App != d.pinned.App || c.Recipient != d.pinned.Recipient {
 		return Notification{}, fmt.Errorf("read message: %w: it is for another recipient", sealpost.ErrNotFound)
@@ -132,7 +132,7 @@ func (d *Device) receive(ctx context.Context, a api.Arrival, from int) (Notifica
 		return d.again(ctx, a, signed, r, err)
 	}
 	if blobHash(blob) != c.Blob {
-		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonBlob, from)
+		return Notification{}, d.stray(signed, c, blob, sealpost.ReasonBlob, a, from)
 	}
 	r := inboxRecord{Statement: signed.Bytes(), Received: d.now()}
 	if err := d.attach(ctx, &r, c, a); err != nil {

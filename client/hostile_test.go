@@ -183,10 +183,10 @@ func TestForgedPush(t *testing.T) {
 			}
 			p.wantSigned(t, id, sealpost.HandedOver, sealpost.Decrypted)
 			faults := must(p.Faults())(t)
-			if len(faults) != 1 || len(faults[0].Parts) != 3 {
+			if len(faults) != 1 || len(faults[0].Exhibits) != 2 {
 				t.Fatalf("faults: %+v", faults)
 			}
-			r := must(must(sealpost.Parse(faults[0].Parts[2]))(t).Receipt())(t)
+			r := must(must(sealpost.Parse(faults[0].Exhibits[1].Statement))(t).Receipt())(t)
 			if r.Level != sealpost.Mismatch || (r.Reason != sealpost.ReasonSenderKey && r.Reason != sealpost.ReasonBlob) {
 				t.Errorf("kept receipt: %+v", r)
 			}

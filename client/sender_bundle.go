@@ -36,6 +36,26 @@ func (s *Sender) Bundle(id sealpost.MessageID, open Disclose) (*evidence.Bundle,
 	return b, nil
 }
 
+// Accuse is [Sender.Bundle] with every statement that the relay offered as
+// evidence of the message and that this sender refused. A verifier refuses it
+// too, and says of each what is wrong: what the relay promised or logged of
+// them, it took.
+func (s *Sender) Accuse(id sealpost.MessageID, open Disclose) (*evidence.Bundle, error) {
+	b, err := s.Bundle(id, open)
+	if err != nil {
+		return nil, err
+	}
+	err = s.cfg.Store.View(func(tx Tx) error {
+		refused, err := refusedExhibits(tx, id)
+		b.Exhibits = append(b.Exhibits, refused...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bundle of what was refused: %w", err)
+	}
+	return b, nil
+}
+
 // exhibits are those of the message and the key events of its roster, each
 // once, the ones with a proof before those without.
 func (s *Sender) exhibits(id sealpost.MessageID, m messageRecord) (all []exhibitRecord, err error) {

@@ -9,11 +9,17 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/evidence"
 )
 
-// ErrExhibit says that a statement which the relay offered as evidence does not
-// hold; it is kept as a fault and not as evidence.
-var ErrExhibit = errors.New("exhibit refused")
+var (
+	// ErrExhibit says that a statement which the relay offered as evidence does
+	// not hold; it is kept as a fault and not as evidence.
+	ErrExhibit = errors.New("exhibit refused")
+	// ErrTwoOutcomes says that the relay signed more than one outcome for a
+	// message. Both are evidence: together they prove its fault.
+	ErrTwoOutcomes = errors.New("the relay signed two outcomes for one message")
+)
 
 // A Status is what a sender can show of one message from its own store.
 type Status struct {
@@ -21,6 +27,7 @@ type Status struct {
 	Promised bool
 	Refused  string       // the problem's type, where the relay refused it
 	End      sealpost.End // 0 while there is no outcome
+	Outcomes int          // that the relay signed: more than one are proof of its fault
 	Receipts []sealpost.Receipt
 	Exhibits int
 	Logged   int  // exhibits with an inclusion proof
@@ -53,7 +60,7 @@ func (s *Sender) Sync(ctx context.Context, id sealpost.MessageID) (Status, error
 	var faults []error
 	for _, e := range offered {
 		if err := j.judge(e); err != nil {
-			faults = append(faults, s.fault(id, fmt.Errorf("%w: %w", ErrExhibit, err), e.Statement, e.Salt, e.Promise, e.Proof))
+			faults = append(faults, s.faultIn(id, fmt.Errorf("%w: %w", ErrExhibit, err), e))
 		}
 	}
 	if err := s.keep(j); err != nil {
@@ -66,7 +73,22 @@ func (s *Sender) Sync(ctx context.Context, id sealpost.MessageID) (Status, error
 		}
 	}
 	st, err := s.Status(id)
+	if st.Outcomes > 1 {
+		faults = append(faults, ErrTwoOutcomes)
+	}
 	return st, errors.Join(append(faults, err)...)
+}
+
+// faultIn keeps an exhibit that the relay offered for a message and that does
+// not hold, and returns why as an error too.
+func (s *Sender) faultIn(id sealpost.MessageID, cause error, e api.Exhibit) error {
+	f := Fault{Time: s.now(), What: cause.Error(), ID: id}
+	if x, ok := offered(e.Statement, e.Salt, e.Promise, e.Proof); ok {
+		f.Exhibits = []evidence.Exhibit{x}
+	} else {
+		f.Parts = [][]byte{e.Statement, e.Salt, e.Promise, e.Proof}
+	}
+	return errors.Join(cause, recordFault(s.cfg.Store, f))
 }
 
 func (s *Sender) message(id sealpost.MessageID) (m messageRecord, err error) {
@@ -308,6 +330,7 @@ func status(tx Tx, id sealpost.MessageID) (Status, error) {
 				return Status{}, err
 			}
 			st.End = o.End
+			st.Outcomes++
 		}
 	}
 	st.Complete = st.End != 0 && st.Logged == st.Exhibits

@@ -133,7 +133,10 @@ func TestSpoiltStories(t *testing.T) {
 			edit(w, "commitment", func(c *sealpost.Commitment) { c.NotBefore.Size = 13 })
 		}, evidence.Refused, "stands at leaf 4 before that"},
 		"device enrolled by a stranger": {func(w *world) { w.By["enrol-0"] = stranger }, evidence.Refused, "no key of"},
-		"device enrolled by the relay":  {func(w *world) { w.By["enrol-0"] = w.Relay }, evidence.Refused, "no key of"},
+		"device enrolled by the relay": {func(w *world) { w.By["enrol-0"] = w.Relay }, evidence.Refused,
+			"it is the relay's statement key, which may sign no key-event; the relay logged it all the same, as leaf 1"},
+		"commitment by the relay": {func(w *world) { w.By["commitment"] = w.Relay }, evidence.Refused,
+			"it is the relay's statement key, which may sign no commitment; the relay logged it"},
 		"device of another recipient": {func(w *world) {
 			w.Edit["enrol-0"] = func(sealpost.Statement) sealpost.Statement {
 				other := evidencetest.New()
@@ -162,7 +165,8 @@ func TestSpoiltStories(t *testing.T) {
 		"sender enrolled after the commitment": {func(w *world) {
 			w.Steps = []string{"enrol-0", "enrol-1", "commitment", "enrol-sender", "decrypted-0", "outcome"}
 		}, evidence.Refused, "enrolled at leaf 3, after it"},
-		"receipt by the relay's key": {func(w *world) { w.By["decrypted-0"] = w.Relay }, evidence.Refused, "is signed by"},
+		"receipt by the relay's key": {func(w *world) { w.By["decrypted-0"] = w.Relay }, evidence.Refused,
+			"it is the relay's statement key, which may sign no receipt; the relay logged it"},
 		"receipt in another device's name": {func(w *world) {
 			w.By["decrypted-0"] = w.Devices[1].Key
 		}, evidence.Refused, "is signed by"},
@@ -259,9 +263,37 @@ func TestForgedSignatures(t *testing.T) {
 			want(t, v, evidence.Proven, "")
 			continue
 		}
-		want(t, v, evidence.Refused, "signature does not verify")
+		want(t, v, evidence.Refused, "signature does not verify; the relay logged it all the same, as leaf")
 		if claim := restsOnRefused(v); claim != "" {
 			t.Errorf("%s: a claim rests on what is refused: %s", forged, claim)
+		}
+	}
+}
+
+// Whoever makes up a statement cannot lay it to the relay: it took what its
+// log or its promise is over, and nothing else.
+func TestForgeryIsLaidToWhoTookIt(t *testing.T) {
+	w := evidencetest.New()
+	w.By["enrol-0"] = evidencetest.Key(sealpost.EdDSA, 77)
+	w.Tell()
+	for _, c := range []struct {
+		part         func(*evidence.Exhibit)
+		says, saysNo string
+	}{
+		{func(*evidence.Exhibit) {}, "the relay logged it", "promised"},
+		{func(x *evidence.Exhibit) { x.Proof = nil }, "the relay promised to log it", "logged it"},
+		{func(x *evidence.Exhibit) { x.Proof, x.Promise = nil, nil }, "no key of", "the relay"},
+	} {
+		b := w.Bundle("enrol-0")
+		x := w.Exhibit("enrol-0")
+		c.part(&x)
+		b.Exhibits = append(b.Exhibits, x)
+		v := evidence.Verify(encode(t, b), w.Policy(), at)
+		want(t, v, evidence.Refused, c.says)
+		for _, f := range v.Findings {
+			if f.Status == evidence.Refused && strings.Contains(f.Why, c.saysNo) {
+				t.Errorf("said without evidence: %v", f)
+			}
 		}
 	}
 }
@@ -383,6 +415,32 @@ func TestPromise(t *testing.T) {
 			t.Error("an overdue promise is not told")
 		}
 	})
+}
+
+// What was promised and is not shown in the log is owed, whatever it is; once
+// its time is past, that is said.
+func TestOwedReceipt(t *testing.T) {
+	w := evidencetest.New().Tell()
+	if has(evidence.Verify(encode(t, w.Bundle()), w.Policy(), at), evidence.AboutPromise, "that the receipt") {
+		t.Error("what is in the log is said to be owed")
+	}
+	b := w.Bundle("decrypted-0")
+	x := w.Exhibit("decrypted-0")
+	x.Proof = nil
+	b.Exhibits = append(b.Exhibits, x)
+	for _, late := range []bool{false, true} {
+		at := evidencetest.Start + 60_000
+		if late {
+			at += sealpost.UnixMilli(sealpost.MergeDelay.Milliseconds())
+		}
+		v := evidence.Verify(encode(t, b), w.Policy(), at)
+		if !has(v, evidence.AboutPromise, "The relay promised at") || !has(v, evidence.AboutPromise, "that the receipt will be in the log") {
+			t.Errorf("late %v: the promise of the receipt is not claimed: %+v", late, about(v, evidence.AboutPromise))
+		}
+		if has(v, evidence.AboutPromise, "does not show it kept") != late {
+			t.Errorf("late %v: %+v", late, about(v, evidence.AboutPromise))
+		}
+	}
 }
 
 // A bundle that lacks one part is incomplete and says which.

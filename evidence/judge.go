@@ -219,10 +219,31 @@ func (j *judge) file(e *exhibit) (err error) {
 // verify checks an exhibit's signature under a key.
 func (j *judge) verify(e *exhibit, key sealpost.PublicKey) bool {
 	if err := e.signed.Verify(key); err != nil {
-		j.find(Refused, e, e.at.statement, "%v", err)
+		j.find(Refused, e, e.at.statement, "%v%s", err, taken(e))
 		return false
 	}
 	return true
+}
+
+// taken says of an exhibit that nobody may have taken what the relay did with
+// it all the same: its log's or its promise's signature is over it.
+func taken(e *exhibit) string {
+	switch {
+	case e.logged:
+		return fmt.Sprintf("; the relay logged it all the same, as leaf %d", e.index)
+	case e.promise != nil:
+		return "; the relay promised to log it all the same"
+	}
+	return ""
+}
+
+// stranger says of an exhibit that another should have signed whether the relay
+// did: its statement key is for its own statements only.
+func (j *judge) stranger(e *exhibit) string {
+	if k, ok := j.relayKey(e.signed.KeyID()); ok && e.signed.Verify(k) == nil {
+		return fmt.Sprintf(": it is the relay's statement key, which may sign no %v", e.signed.Kind()) + taken(e)
+	}
+	return taken(e)
 }
 
 // relayKey finds the policy's key for a statement of the relay.

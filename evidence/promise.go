@@ -44,17 +44,22 @@ func (j *judge) checkPromise(e *exhibit) (sealpost.Promise, error) {
 	return p, nil
 }
 
-// owed states what the relay promised of the commitment (bundle 4.11).
+// owed states what the relay promised of the commitment, and of everything else
+// that the bundle does not show in the log (bundle 4.11).
 func (j *judge) owed() {
-	c, sent := j.sent()
-	if !sent || c.promise == nil {
-		return
+	for _, e := range j.exhibits {
+		if e.promise != nil && !e.spoilt && (e.signed.Kind() == sealpost.KindCommitment || !e.logged) {
+			j.owes(e)
+		}
 	}
-	p := c.promise
-	claim := Claim{About: AboutPromise, Evidence: []string{c.name}, NotAfter: &Bound{p.Accepted, "the relay's own clock"},
-		What:  fmt.Sprintf("The relay promised at %v that the commitment will be in the log %q by %v.", p.Accepted, p.Origin, p.LogBy),
+}
+
+func (j *judge) owes(e *exhibit) {
+	p := e.promise
+	claim := Claim{About: AboutPromise, Evidence: []string{e.name}, NotAfter: &Bound{p.Accepted, "the relay's own clock"},
+		What:  fmt.Sprintf("The relay promised at %v that the %v will be in the log %q by %v.", p.Accepted, e.signed.Kind(), p.Origin, p.LogBy),
 		Limit: "A promise shows what the relay owes, and not that it was kept; the log shows that."}
-	if !c.logged && j.at > p.LogBy {
+	if !e.logged && j.at > p.LogBy {
 		claim.Limit = "The time is past and this bundle does not show it kept. With the log's checkpoint and leaves of after that time it is proof of fault."
 	}
 	j.claim(claim)

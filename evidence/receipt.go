@@ -32,7 +32,7 @@ func (j *judge) signedByDevice(r of[sealpost.Receipt]) (device, bool) {
 	d, ok := j.devices[r.v.Key]
 	switch {
 	case r.signed.KeyID() != r.v.Key:
-		j.find(Refused, r.exhibit, r.at.statement, "it names key %s and is signed by %s", short(r.v.Key), short(r.signed.KeyID()))
+		j.find(Refused, r.exhibit, r.at.statement, "it names key %s and is signed by %s%s", short(r.v.Key), short(r.signed.KeyID()), j.stranger(r.exhibit))
 		return d, false
 	case !ok:
 		j.findAt(Incomplete, r.name, &r.at.statement, "no key event of the sender for device %s is in the bundle", short(r.v.Key))

@@ -21,7 +21,7 @@ func (j *judge) commitment() {
 	}
 	for _, c := range j.commitments {
 		if k, ok := j.senderKey(c.v.App, c.signed.KeyID()); !ok {
-			j.find(Refused, c.exhibit, c.at.statement, "signed by %s, which is no key of %q in the policy", short(c.signed.KeyID()), c.v.App)
+			j.find(Refused, c.exhibit, c.at.statement, "signed by %s, which is no key of %q in the policy%s", short(c.signed.KeyID()), c.v.App, j.stranger(c.exhibit))
 		} else if j.verify(c.exhibit, k) && !c.spoilt {
 			j.headOf(c)
 		}
@@ -84,7 +84,7 @@ func (j *judge) keys() {
 		case sent && e.v.App != c.v.App:
 			j.find(Refused, e.exhibit, e.at.statement, "a key event of another app, %q", e.v.App)
 		case !ok:
-			j.find(Refused, e.exhibit, e.at.statement, "signed by %s, which is no key of %q in the policy", short(e.signed.KeyID()), e.v.App)
+			j.find(Refused, e.exhibit, e.at.statement, "signed by %s, which is no key of %q in the policy%s", short(e.signed.KeyID()), e.v.App, j.stranger(e.exhibit))
 		case !j.verify(e.exhibit, k):
 		case e.v.Subject == sealpost.SubjectDevice && e.v.Event == sealpost.Enrol:
 			j.enrol(e, c, sent)

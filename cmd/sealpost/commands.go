@@ -12,6 +12,7 @@ func commands() []*cobra.Command {
 		messageCommand(),
 		proveCommand(),
 		verifyCommand(),
+		faultCommand(),
 		logCommand(),
 		keyCommand(),
 		configCommand(),

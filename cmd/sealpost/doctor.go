@@ -153,6 +153,17 @@ func examineListen(address string) diagnosis {
 	return examine("address "+address, err, "free", "stop what listens there (a relay that runs, perhaps), or choose another listen")
 }
 
+// examineFaults tells of evidence against others. There is nothing to mend
+// about it here.
+func examineFaults(p plaintiff, whose string) diagnosis {
+	all, err := p.Faults()
+	says := "none is kept"
+	if len(all) > 0 {
+		says = fmt.Sprintf("%d kept; sealpost fault list %s shows what was refused", len(all), whose)
+	}
+	return examine("faults of others", err, says, "the store cannot be read")
+}
+
 func examineSender(ctx context.Context, dir string) []diagnosis {
 	t, err := openSender(dir)
 	found := []diagnosis{examine("sender folder", err, dir+" is in order", "sealpost config init makes one")}
@@ -160,6 +171,7 @@ func examineSender(ctx context.Context, dir string) []diagnosis {
 		return found
 	}
 	defer t.close()
+	found = append(found, examineFaults(t, "--sender "+dir))
 	ctx, cancel := context.WithTimeout(ctx, doctorAsks)
 	defer cancel()
 	_, err = t.api.Health(ctx)

@@ -26,7 +26,7 @@ func labCommand() *cobra.Command {
 trying things out: nothing in it is meant for production.`,
 		Args: args(cobra.NoArgs),
 	}
-	cmd.AddCommand(labFCMCommand())
+	cmd.AddCommand(labFCMCommand(), labRelayCommand())
 	return cmd
 }
 

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/api"
 	"github.com/sealpost/sealpost/client"
 	"github.com/sealpost/sealpost/evidence"
 )
@@ -64,6 +67,8 @@ func endWord(s client.Status) string {
 	switch {
 	case s.Refused != "":
 		return "refused by the relay"
+	case s.Outcomes > 1:
+		return "two outcomes, proof of the relay's fault"
 	case s.End != 0:
 		return s.End.String()
 	case s.Promised:
@@ -77,9 +82,11 @@ func messageShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show MSG --sender DIR",
-		Short: "Show the timeline of one message, as the relay tells it",
-		Long: `Ask the relay for a message's timeline. It is the relay's telling: for proof, use
-sealpost prove and sealpost verify.`,
+		Short: "Show the timeline of one message, as the relay tells it, and what the sender holds",
+		Long: `Ask the relay for a message's timeline. It is the relay's telling. Below it stands
+what the sender's own store holds, with the relay stopped too: receipts, refusals
+included, and what the relay offered that was refused. For proof, use sealpost
+prove, sealpost fault prove and sealpost verify.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			id, err := sealpost.ParseMessageID(given[0])
@@ -91,29 +98,51 @@ sealpost prove and sealpost verify.`,
 				return err
 			}
 			defer t.close()
-			view, err := t.api.Message(cmd.Context(), id)
+			own, err := t.own(id)
 			if err != nil {
 				return err
 			}
+			view, told := t.api.Message(cmd.Context(), id)
+			shown := shownMessage{Own: own}
+			if told == nil {
+				shown.MessageView = &view
+			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), view)
+				return errors.Join(writeJSON(cmd.OutOrStdout(), shown), told)
 			}
-			end := view.End
-			if end == "" {
-				end = "open"
+			if told == nil {
+				writeTimeline(cmd.OutOrStdout(), view)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  expires %s\n", view.ID, end, view.Expires)
-			rows := [][]string{}
-			for _, e := range view.Timeline {
-				rows = append(rows, []string{"  " + e.Time.String(), fmt.Sprint(e.Seq), e.Kind, e.What})
+			if own != nil {
+				writeOwn(cmd.OutOrStdout(), own)
 			}
-			writeTable(cmd.OutOrStdout(), rows)
-			return nil
+			return told
 		},
 	}
 	cmd.Flags().StringVar(&dir, "sender", "", "the sender's folder")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// A shownMessage is a message as the relay tells it, where it does, and as the
+// sender's own store holds it.
+type shownMessage struct {
+	*api.MessageView
+	Own *ownView `json:"own,omitempty"`
+}
+
+// writeTimeline prints what the relay tells of a message.
+func writeTimeline(w io.Writer, view api.MessageView) {
+	end := view.End
+	if end == "" {
+		end = "open"
+	}
+	fmt.Fprintf(w, "%s  %s  expires %s\n", view.ID, end, view.Expires)
+	rows := [][]string{}
+	for _, e := range view.Timeline {
+		rows = append(rows, []string{"  " + e.Time.String(), fmt.Sprint(e.Seq), e.Kind, e.What})
+	}
+	writeTable(w, rows)
 }
 
 func proveCommand() *cobra.Command {
@@ -142,7 +171,10 @@ with --disclose or single fields with --field.`,
 				return err
 			}
 			defer t.close()
-			if _, err := t.Sync(cmd.Context(), id); err != nil {
+			switch _, err := t.Sync(cmd.Context(), id); {
+			case errors.Is(err, client.ErrExhibit):
+				fmt.Fprintf(cmd.ErrOrStderr(), "without what was refused, which sealpost fault prove writes: %v\n", err)
+			case err != nil:
 				fmt.Fprintf(cmd.ErrOrStderr(), "from the sender's own store alone: %v\n", err)
 			}
 			raw, err := t.bundle(id, client.Disclose{All: disclose, Fields: fields})

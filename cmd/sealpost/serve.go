@@ -190,10 +190,15 @@ func (s *server) openTenants(ctx context.Context) error {
 }
 
 func (s *server) openAPI(context.Context) (err error) {
-	s.handler = api.NewServer(api.ServerConfig{Intake: s.relay, Reading: s.relay, Directory: s.relay, DeviceRoad: s.relay,
-		Keys: s.relay, Gate: s.relay, Log: s.log.Handler(), Now: time.Now, Logger: s.logger, BaseURL: s.cfg.URL})
+	s.handler = api.NewServer(s.doors())
 	s.listener, err = net.Listen("tcp", s.cfg.Listen)
 	return err
+}
+
+// doors are the rooms behind the API.
+func (s *server) doors() api.ServerConfig {
+	return api.ServerConfig{Intake: s.relay, Reading: s.relay, Directory: s.relay, DeviceRoad: s.relay,
+		Keys: s.relay, Gate: s.relay, Log: s.log.Handler(), Now: time.Now, Logger: s.logger, BaseURL: s.cfg.URL}
 }
 
 // run serves until ctx ends, and returns when everything has ended: first no

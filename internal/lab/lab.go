@@ -2,8 +2,8 @@
 // everything they are sent as strictly as the real ones do, keep what they saw,
 // and fail or lie on demand.
 //
-// It holds one neighbour so far, an FCM HTTP v1 server ([FCM]) that is also the
-// push transport of the phones in tests and in the demo. Its rules are those of
+// It holds an FCM HTTP v1 server ([FCM]) that is also the push transport of the
+// phones in tests and in the demo; package liar is a relay that lies. FCM's rules are those of
 // the vendor's discovery document (revision 20261023) and error reference; where
 // the vendor publishes nothing, a comment says what the lab does instead.
 //
