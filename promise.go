@@ -177,26 +177,93 @@ func (p Promised) CheckUnder(root Signed, salt Salt, statement []byte) (Promise,
 	return promise, nil
 }
 
-// SignPromise signs one promise over at most PromiseGroup entries and
-// returns each entry's part.
+// A GroupPromise is a signed promise with the hashes of all entries of its
+// group: each entry's part can be made of it again, so that a holder of many
+// keeps it once.
+type GroupPromise struct {
+	signed []byte
+	tree   [][]Hash // every level, the entries' hashes first
+}
+
+// SignPromise signs one promise over at most PromiseGroup entries and returns
+// each entry's part.
 func SignPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) ([]Promised, error) {
+	g, err := SignGroupPromise(entries, origin, accepted, size, mergeDelay, by)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]Promised, len(entries))
+	for i, e := range entries {
+		if parts[i], err = g.Part(i, e); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+// SignGroupPromise is SignPromise for a caller that keeps the whole.
+func SignGroupPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) (*GroupPromise, error) {
 	if len(entries) == 0 || len(entries) > PromiseGroup {
 		return nil, malformed("promise: %d entries in one group", len(entries))
 	}
-	tree := promiseTree(entries)
-	signed, err := Sign(Promise{Root: tree[len(tree)-1][0], Count: uint16(len(entries)), Origin: origin,
+	n := len(entries)
+	hashes := make([]Hash, 0, treeNodes(n))
+	for i := range entries {
+		hashes = append(hashes, entries[i].leafHash())
+	}
+	tree := promiseTree(hashes)
+	signed, err := Sign(Promise{Root: tree[len(tree)-1][0], Count: uint16(n), Origin: origin,
 		Accepted: accepted, TreeSize: size, LogBy: accepted.Add(mergeDelay)}, by)
 	if err != nil {
 		return nil, err
 	}
-	raw := signed.Bytes()
-	out, paths := make([]Promised, len(entries)), make([]Hash, 0, len(entries)*(len(tree)-1))
-	for i, e := range entries {
-		from := len(paths)
-		paths = appendPath(paths, tree, i)
-		out[i] = Promised{Signed: raw, Entry: e, Index: uint16(i), Path: paths[from:len(paths):len(paths)]}
+	return &GroupPromise{signed.Bytes(), tree}, nil
+}
+
+// Part is the part of an entry at its place in the group. It is refused where
+// another entry stands there.
+func (g *GroupPromise) Part(i int, e PromiseEntry) (Promised, error) {
+	if i < 0 || i >= len(g.tree[0]) || g.tree[0][i] != e.leafHash() {
+		return Promised{}, malformed("promise: entry %d of the group is another", i)
 	}
-	return out, nil
+	return Promised{Signed: g.signed, Entry: e, Index: uint16(i), Path: appendPath(make([]Hash, 0, len(g.tree)-1), g.tree, i)}, nil
+}
+
+// Encode is the group's promise as a store keeps it: [signed, [hash …]].
+func (g *GroupPromise) Encode() []byte {
+	w := writer{b: make([]byte, 0, 1+2*headSize+len(g.signed)+len(g.tree[0])*(2+len(Hash{})))}
+	w.tuple(2)
+	w.bytes(g.signed)
+	w.hashes(g.tree[0])
+	return w.b
+}
+
+// ParseGroupPromise reads what Encode writes: the hashes must lead to the root
+// that was signed. The signature is not checked.
+func ParseGroupPromise(b []byte) (*GroupPromise, error) {
+	r := reader{s: string(b)}
+	r.tuple(2)
+	g := &GroupPromise{signed: r.own()}
+	hashes := r.hashes()
+	if !r.end() {
+		return nil, fmt.Errorf("promise of a group: %w", r.fault)
+	}
+	signed, err := Parse(g.signed)
+	if err != nil {
+		return nil, fmt.Errorf("promise of a group: %w", err)
+	}
+	p, err := signed.Promise()
+	if err != nil {
+		return nil, fmt.Errorf("promise of a group: %w", err)
+	}
+	if len(hashes) != int(p.Count) {
+		return nil, malformed("promise of a group: %d hashes of %d", len(hashes), p.Count)
+	}
+	g.tree = promiseTree(hashes)
+	if g.tree[len(g.tree)-1][0] != p.Root {
+		return nil, malformed("promise of a group: the hashes do not lead to the signed root")
+	}
+	return g, nil
 }
 
 // The promise tree is RFC 9162 2.1 with SHA-256, kept free of allocations per
@@ -210,13 +277,14 @@ func promiseNode(left, right *Hash) Hash {
 	return sha256.Sum256(b[:])
 }
 
-// promiseTree is every level, leaves first, root last, in one piece of memory.
-func promiseTree(entries []PromiseEntry) [][]Hash {
-	n := len(entries)
-	nodes := make([]Hash, 0, 2*n+bits.Len(uint(n))) // a level is half of the one below, rounded up
-	for i := range entries {
-		nodes = append(nodes, entries[i].leafHash())
-	}
+// treeNodes is the most nodes of a tree: a level is half of the one below,
+// rounded up.
+func treeNodes(n int) int { return 2*n + bits.Len(uint(n)) }
+
+// promiseTree is every level over the hashes of the entries, root last. It
+// appends to nodes, whose memory may hold all of them.
+func promiseTree(nodes []Hash) [][]Hash {
+	n := len(nodes)
 	tree := append(make([][]Hash, 0, bits.Len(uint(n))+1), nodes)
 	for level := nodes; len(level) > 1; {
 		from := len(nodes)

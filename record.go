@@ -26,7 +26,9 @@ type Record struct {
 // A Hold asks the store to make one statement durable. Exactly one of the
 // pointers is set, the statement's payload.
 type Hold struct {
-	Record // Seq is the store's to assign
+	Record // Seq is the store's to assign; Promise is Part's
+
+	Part *PromisePart // nil for the relay's own statements
 
 	Commitment *Commitment
 	Blob       []byte // with Commitment: the envelope, which goes to the spool
@@ -35,6 +37,19 @@ type Hold struct {
 	Receipt    *Receipt
 	Outcome    *Outcome
 	KeyEvent   *KeyEvent
+}
+
+// A PromisePart is how the promise of a statement is made again from the one of
+// its group, which the statements of the group share.
+type PromisePart struct {
+	Group     *GroupPromise
+	Place     int   // of the statement's entry in the group
+	OutcomeBy int64 // as in [PromiseEntry]
+}
+
+// Promised is the promise of a statement with this leaf and hash.
+func (p PromisePart) Promised(leaf Leaf, statement Hash) (Promised, error) {
+	return p.Group.Part(p.Place, PromiseEntry{Leaf: leaf, Statement: statement, OutcomeBy: p.OutcomeBy})
 }
 
 // A Held is what became of one Hold. Where the same statement was held before,

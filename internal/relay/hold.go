@@ -200,12 +200,17 @@ func (c *committer) promise(part []*item) error {
 	for i, it := range part {
 		entries[i] = sealpost.PromiseEntry{Leaf: it.hold.Leaf, Statement: it.hold.Hash, OutcomeBy: it.outcomeBy}
 	}
-	promises, err := sealpost.SignPromise(entries, c.origin, sealpost.FromTime(c.now()), c.published.size(), c.delay, c.signer)
+	group, err := sealpost.SignGroupPromise(entries, c.origin, sealpost.FromTime(c.now()), c.published.size(), c.delay, c.signer)
 	if err != nil {
 		return fmt.Errorf("sign a promise: %w", err)
 	}
 	for i, it := range part {
-		it.hold.Promise = promises[i].Encode()
+		p, err := group.Part(i, entries[i])
+		if err != nil {
+			return fmt.Errorf("take a promise apart: %w", err)
+		}
+		it.hold.Promise = p.Encode()
+		it.hold.Part = &sealpost.PromisePart{Group: group, Place: i, OutcomeBy: it.outcomeBy}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +25,17 @@ func crowd(b testing.TB, recipients, messages int) (*storetest.World, []storetes
 			w.Now++
 		}
 		holds[i] = w.Message(devices[i%len(devices)].Recipient, func(c *sealpost.Commitment) { c.Expires = c.Created.Add(time.Hour) })
-		holds[i].Promise = append(holds[i].Promise, make([]byte, 600)...) // as long as a real one
+	}
+	for part := range slices.Chunk(holds, sealpost.PromiseGroup) { // as the relay promises them
+		entries := make([]sealpost.PromiseEntry, len(part))
+		for i, h := range part {
+			entries[i] = sealpost.PromiseEntry{Leaf: h.Leaf, Statement: h.Hash}
+		}
+		group, err := sealpost.SignGroupPromise(entries, "log.example", w.Now, 0, sealpost.MergeDelay, w.Relay)
+		w.Must(err)
+		for i := range part {
+			part[i].Part = &sealpost.PromisePart{Group: group, Place: i}
+		}
 	}
 	return w, devices, holds
 }

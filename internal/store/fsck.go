@@ -101,7 +101,7 @@ func (f *fsck) pages(ctx context.Context) error {
 
 func (f *fsck) statements(ctx context.Context) error {
 	next := uint64(0)
-	return f.walk(ctx, `statements`, `seq, kind, message, data_key, leaf, statement, salt, promise, tag`, func(c *conn, r row) error {
+	return f.walk(ctx, `statements`, statementColumns+`, tag`, func(c *conn, r row) error {
 		seq := r.uint(0)
 		for ; next < seq; next++ {
 			f.fault(next, "statements", "missing")
@@ -143,7 +143,7 @@ func (f *fsck) link(c *conn, r row, record sealpost.Record) {
 		if err != nil || !found || m.int(0) != r.int(2) {
 			f.fault(record.Seq, "statements", "it is linked to another message")
 		}
-		if !bytes.Equal(r.bytes(8), f.tagOf(record)) {
+		if !bytes.Equal(r.bytes(10), f.tagOf(record)) {
 			f.fault(record.Seq, "statements", "its look-up is of another statement")
 		}
 	}
@@ -288,6 +288,7 @@ func (f *fsck) sealedRows(ctx context.Context) error {
 			}
 			return err
 		}},
+		{"promises", `id, sealed`, func(r row) error { _, err := v.openPromise(r.int(0), r.bytes(1)); return err }},
 		{"endpoints", `id, device, sealed`, func(r row) error { _, err := v.open(tagEndpoint, rowKey(r.int(1)), r.bytes(2)); return err }},
 		{"packages", `id, device, sealed`, func(r row) error { _, err := v.open(tagPackage, rowKey(r.int(1)), r.bytes(2)); return err }},
 		{"enrolments", enrolmentColumns, func(r row) error { _, err := v.readEnrolment(r); return err }},

@@ -75,7 +75,7 @@ func checkGroup(holds []sealpost.Hold) error {
 	size := 0
 	for i := range holds {
 		h := &holds[i]
-		size += len(h.Statement) + len(h.Blob) + len(h.Promise)
+		size += len(h.Statement) + len(h.Blob)
 		if payloadKind(h) != h.Kind || h.Kind == 0 {
 			return fmt.Errorf("statement %d of the group: %w: its payload is not of its kind", i, sealpost.ErrMalformed)
 		}
@@ -177,9 +177,14 @@ func (g *group) insertStatement(h *sealpost.Hold, app string, message int64, tag
 	if message >= 0 {
 		link = message
 	}
-	_, err = g.c.exec(`INSERT INTO statements (seq, kind, message, data_key, tag, leaf, statement, salt, promise) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	promise, err := g.promiseOf(h.Part)
+	if err != nil {
+		return sealpost.Held{}, err
+	}
+	_, err = g.c.exec(`INSERT INTO statements (seq, kind, message, data_key, tag, leaf, statement, salt, promise, place, outcome_by)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		g.next, int(h.Kind), link, k.id, tag, h.Leaf[:],
-		g.sealer.seal(k, p, columnStatement, h.Statement), g.sealer.seal(k, p, columnSalt, h.Salt[:]), g.sealer.seal(k, p, columnPromise, h.Promise))
+		g.sealer.seal(k, p, columnStatement, h.Statement), g.sealer.seal(k, p, columnSalt, h.Salt[:]), promise.id, promise.place, promise.outcomeBy)
 	if err != nil {
 		return sealpost.Held{}, err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/sealpost/sealpost"
 )
 
-const statementColumns = `seq, kind, message, data_key, leaf, statement, salt, promise`
+const statementColumns = `seq, kind, message, data_key, leaf, statement, salt, promise, place, outcome_by`
 
 // openStatement opens a row's statement, and nothing else of it.
 func (v *vault) openStatement(c *conn, r row) (statement []byte, k *dataKey, err error) {
@@ -36,15 +36,15 @@ func (v *vault) openRecord(c *conn, r row) (out sealpost.Record, err error) {
 	if err != nil || len(salt) != len(sealpost.Salt{}) {
 		return damaged("the salt does not open")
 	}
-	promise, err := k.open(p, columnPromise, r.bytes(7))
-	if err != nil {
-		return damaged("the promise does not open")
-	}
 	if len(r.bytes(4)) != len(sealpost.Leaf{}) {
 		return damaged("the leaf has another length")
 	}
-	return sealpost.Record{Seq: p.seq, Kind: p.kind, App: k.app, Statement: statement, Hash: sha256.Sum256(statement),
-		Salt: sealpost.Salt(salt), Leaf: sealpost.Leaf(r.bytes(4)), Promise: promise}, nil
+	out = sealpost.Record{Seq: p.seq, Kind: p.kind, App: k.app, Statement: statement, Hash: sha256.Sum256(statement),
+		Salt: sealpost.Salt(salt), Leaf: sealpost.Leaf(r.bytes(4))}
+	if out.Promise, err = v.promise(c, r, out.Leaf, out.Hash); err != nil {
+		return out, fmt.Errorf("seq %d: %w", p.seq, err)
+	}
+	return out, nil
 }
 
 // readRecord opens a statement's row in full.

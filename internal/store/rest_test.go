@@ -110,7 +110,7 @@ func TestNoBlobInTheDatabase(t *testing.T) {
 		blobs[r] = true
 	}
 	for _, known := range strings.Fields(`wrapped_keys.wrapped apps.tag apps.sealed data_keys.wrapped statements.tag statements.leaf
-		statements.statement statements.salt statements.promise messages.lookup messages.tag messages.routes signing_keys.tag signing_keys.owner
+		statements.statement statements.salt promises.sealed messages.lookup messages.tag messages.routes signing_keys.tag signing_keys.owner
 		signing_keys.sealed key_events.tag key_events.owner endpoints.sealed packages.sealed enrolments.tag enrolments.challenge
 		enrolments.signing_key enrolments.sealed enrolments.answer nonces.tag api_keys.tag api_keys.name api_keys.sealed`) {
 		delete(blobs, known)
@@ -172,7 +172,8 @@ func TestFsckNamesEveryFlippedByte(t *testing.T) {
 		t.Fatalf("an honest store: %+v", r)
 	}
 	for _, c := range []struct{ table, key, columns string }{
-		{"statements", "seq", "statement salt promise leaf tag"},
+		{"statements", "seq", "statement salt leaf tag"},
+		{"promises", "id", "sealed"},
 		{"messages", "seq", "lookup tag"},
 		{"key_events", "seq", "tag"},
 		{"signing_keys", "id", "tag owner sealed"},

@@ -64,18 +64,19 @@ type DB struct {
 	}
 
 	// writer guards all below.
-	writer   sync.Mutex
-	c        *conn
-	next     uint64 // the seq of the next statement
-	failed   error  // why no more writes are taken
-	sealer   sealer
-	devices  *devices
-	apps     map[string]int64 // tenants' rows by name
-	names    map[int64]string
-	blocks   map[int64]uint64 // the last block marked of each tenant, plus one
-	expiries map[expiry]bool  // marked of the block that is being filled
-	fresh    uint64           // the first seq whose message was never claimed
-	nonces   *nonces
+	writer      sync.Mutex
+	c           *conn
+	next        uint64 // the seq of the next statement
+	failed      error  // why no more writes are taken
+	sealer      sealer
+	devices     *devices
+	apps        map[string]int64 // tenants' rows by name
+	names       map[int64]string
+	blocks      map[int64]uint64 // the last block marked of each tenant, plus one
+	expiries    map[expiry]bool  // marked of the block that is being filled
+	fresh       uint64           // the first seq whose message was never claimed
+	nextPromise int64            // the id of the next group's promise
+	nonces      *nonces
 }
 
 //go:embed migrations/*.sql
@@ -185,6 +186,11 @@ func (db *DB) load(cfg Config, spoolDir string) error {
 		return err
 	}
 	db.fresh = marks.uint(0)
+	promise, _, err := db.c.one(`SELECT coalesce(max(id), 0) + 1 FROM promises`)
+	if err != nil {
+		return err
+	}
+	db.nextPromise = promise.int(0)
 	if db.inbox, err = loadInbox(db.c, marks.uint(1)); err != nil {
 		return err
 	}

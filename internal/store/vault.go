@@ -45,6 +45,7 @@ const (
 	tagEndpoint  = "endpoint" // a domain of sealing only, as the next two
 	tagPackage   = "package"
 	tagAnswer    = "answer"
+	tagPromise   = "promise"
 )
 
 type vault struct {
@@ -56,6 +57,8 @@ type vault struct {
 	day     int64
 	current map[string]*dataKey // by tenant: what this day's statements are sealed under
 	opened  *lru.Cache[int64, *dataKey]
+
+	promises *lru.Cache[int64, *sealpost.GroupPromise] // read lately
 }
 
 // A dataKey seals the statements of one tenant that were held on one day.
@@ -77,7 +80,11 @@ func newVault(keys Keys, lookup, routing []byte) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vault{keys: keys, routing: aead, opened: opened, current: map[string]*dataKey{}}
+	promises, err := lru.New[int64, *sealpost.GroupPromise](promiseCache)
+	if err != nil {
+		return nil, err
+	}
+	v := &vault{keys: keys, routing: aead, opened: opened, promises: promises, current: map[string]*dataKey{}}
 	v.macs.New = func() any { return hmac.New(sha256.New, lookup) }
 	return v, nil
 }
@@ -131,7 +138,6 @@ func bindRow(domain string, row []byte) []byte {
 const (
 	columnStatement = 1 + iota
 	columnSalt
-	columnPromise
 )
 
 // A place is what a sealed column is bound to.
@@ -158,7 +164,7 @@ func (p place) bind(b []byte) []byte {
 // uses again for the next row.
 type sealer struct {
 	nonce, bind []byte
-	out         [columnPromise + 1][]byte
+	out         [columnSalt + 1][]byte
 }
 
 func (s *sealer) seal(k *dataKey, p place, column byte, plain []byte) []byte {
@@ -207,6 +213,7 @@ func (v *vault) forget() {
 	defer v.mu.Unlock()
 	v.current = map[string]*dataKey{}
 	v.opened.Purge()
+	v.promises.Purge()
 }
 
 // stored finds a data key by its row, unwrapping it where it is not in memory.

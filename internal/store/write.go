@@ -17,6 +17,9 @@ type group struct {
 	fresh uint64
 	after []func()
 
+	nextPromise int64
+	promises    map[*sealpost.GroupPromise]int64 // held by this group
+
 	spooled chan error // of the group's blobs, nil where there are none
 	segment int64      // that the blobs went to
 	tail    int64      // of it, after them
@@ -124,7 +127,7 @@ func (db *DB) commit(do func(g *group) error) error {
 	if _, err := db.c.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	g := &group{DB: db, c: db.c, next: db.next, fresh: db.fresh}
+	g := &group{DB: db, c: db.c, next: db.next, fresh: db.fresh, nextPromise: db.nextPromise}
 	err := do(g)
 	if err == nil {
 		err = g.referToSpool()
@@ -140,7 +143,7 @@ func (db *DB) commit(do func(g *group) error) error {
 	if db.mover != nil {
 		db.mover.committed(g.next - db.next)
 	}
-	db.next, db.fresh = g.next, g.fresh
+	db.next, db.fresh, db.nextPromise = g.next, g.fresh, g.nextPromise
 	for _, do := range g.after {
 		do()
 	}

@@ -160,11 +160,21 @@ func (s *Store) checkHold(h sealpost.Hold) {
 		s.tb.Error("store: the leaf is not the statement's under the salt")
 	case h.Salt == sealpost.Salt{}:
 		s.tb.Error("store: no salt was drawn")
-	case ours != (len(h.Promise) == 0):
+	case ours != (len(h.Promise) == 0) || ours != (h.Part == nil):
 		s.tb.Errorf("store: a %v with %d bytes of promise", h.Kind, len(h.Promise))
+	case !ours && !bytes.Equal(h.Promise, mustPart(s.tb, h)):
+		s.tb.Errorf("store: the promise of a %v is not the part of its group", h.Kind)
 	case h.App == "":
 		s.tb.Error("store: a hold without an app")
 	}
+}
+
+func mustPart(tb testing.TB, h sealpost.Hold) []byte {
+	p, err := h.Part.Promised(h.Leaf, h.Hash)
+	if err != nil {
+		tb.Error(err)
+	}
+	return p.Encode()
 }
 
 func (s *Store) hold(h sealpost.Hold) sealpost.Held {

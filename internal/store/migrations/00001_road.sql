@@ -9,6 +9,10 @@ CREATE TABLE apps (id INTEGER PRIMARY KEY, tag BLOB NOT NULL UNIQUE, sealed BLOB
 -- row makes all that it sealed noise.
 CREATE TABLE data_keys (id INTEGER PRIMARY KEY, app INTEGER NOT NULL REFERENCES apps, day INTEGER NOT NULL, wrapped BLOB NOT NULL) STRICT;
 
+-- Promises, one for a group of statements: the signed root and the hashes that
+-- lead to it. A statement has its place in one, and makes its own part again.
+CREATE TABLE promises (id INTEGER PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+
 -- Every statement, by its place in the log. message is the commitment's seq, on
 -- all statements about a message but the commitment itself. tag is a keyed hash
 -- of the statement, of an attempt its id.
@@ -21,7 +25,9 @@ CREATE TABLE statements (
   leaf BLOB NOT NULL,
   statement BLOB NOT NULL,
   salt BLOB NOT NULL,
-  promise BLOB NOT NULL
+  promise INTEGER,
+  place INTEGER NOT NULL,
+  outcome_by INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX statements_of_message ON statements (message, kind, tag) WHERE message IS NOT NULL;
 
@@ -120,5 +126,5 @@ CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INT
 -- +goose Down
 DROP TABLE spent; DROP TABLE segments; DROP TABLE api_keys; DROP TABLE nonces; DROP TABLE enrolments;
 DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE waiting; DROP TABLE marks;
-DROP TABLE app_blocks; DROP TABLE expiring; DROP TABLE messages; DROP TABLE statements; DROP TABLE data_keys; DROP TABLE apps;
+DROP TABLE app_blocks; DROP TABLE expiring; DROP TABLE messages; DROP TABLE statements; DROP TABLE promises; DROP TABLE data_keys; DROP TABLE apps;
 DROP TABLE wrapped_keys;

@@ -62,7 +62,10 @@ func heldOnce(t *testing.T, w *World) {
 	for i, h := range []sealpost.Hold{m, a, r} {
 		_, err := rand.Read(h.Salt[:]) // a retry draws a new salt; the held one counts
 		w.Must(err)
-		h.Leaf, h.Promise = sealpost.MakeLeaf(h.Salt, h.Statement), []byte("another promise")
+		h.Leaf = sealpost.MakeLeaf(h.Salt, h.Statement)
+		if h.Part != nil {
+			h = w.Promise(h)
+		}
 		again := w.HoldOne(h)
 		if again.Err != nil || !again.Again {
 			t.Fatalf("%v again: %v, again %v", h.Kind, again.Err, again.Again)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -94,9 +93,22 @@ func (w *World) Seal(st sealpost.Statement, by sealpost.Signer, id sealpost.Mess
 	_, err = rand.Read(r.Salt[:])
 	w.Must(err)
 	r.Leaf = sealpost.MakeLeaf(r.Salt, r.Statement)
-	w.made++
-	r.Promise = fmt.Appendf(nil, "promise-canary %d of the relay", w.made)
 	return r
+}
+
+// Promise gives a hold a promise of its own, as the relay does for what others
+// signed.
+func (w *World) Promise(h sealpost.Hold) sealpost.Hold {
+	w.Helper()
+	w.made++
+	group, err := sealpost.SignGroupPromise([]sealpost.PromiseEntry{{Leaf: h.Leaf, Statement: h.Hash, OutcomeBy: int64(w.made)}},
+		"promise-canary.example", w.Now, 0, sealpost.MergeDelay, w.Relay)
+	w.Must(err)
+	h.Part = &sealpost.PromisePart{Group: group, OutcomeBy: int64(w.made)}
+	p, err := h.Part.Promised(h.Leaf, h.Hash)
+	w.Must(err)
+	h.Promise = p.Encode()
+	return h
 }
 
 // MustHold holds a group in which everything must be new.
@@ -126,7 +138,7 @@ func (w *World) HoldOne(h sealpost.Hold) sealpost.Held {
 // SenderEvent enrols or revokes a sender's key.
 func (w *World) SenderEvent(key *sealpost.PrivateKey, event sealpost.Event) sealpost.Hold {
 	e := sealpost.KeyEvent{Event: event, Subject: sealpost.SubjectSender, App: w.App, Created: w.Now, Key: key.Public()}
-	return sealpost.Hold{Record: w.Seal(e, key, sealpost.MessageID{}), KeyEvent: &e}
+	return w.Promise(sealpost.Hold{Record: w.Seal(e, key, sealpost.MessageID{}), KeyEvent: &e})
 }
 
 // Recipient makes a recipient from a name.
@@ -173,14 +185,14 @@ func (w *World) Answer(e sealpost.Enrolment, endpoints []sealpost.Endpoint, pack
 func (w *World) DeviceEvent(e sealpost.Enrolment, a sealpost.EnrolmentAnswer) sealpost.Hold {
 	w.Helper()
 	ev := sealpost.KeyEvent{Event: sealpost.Enrol, Subject: sealpost.SubjectDevice, App: e.App, Created: w.Now, Key: a.Key, Device: &a.Device, Challenge: e.Challenge[:]}
-	return sealpost.Hold{Record: w.Seal(ev, w.Sender, sealpost.MessageID{}), KeyEvent: &ev}
+	return w.Promise(sealpost.Hold{Record: w.Seal(ev, w.Sender, sealpost.MessageID{}), KeyEvent: &ev})
 }
 
 // RevokeEvent is the sender's revocation of a device.
 func (w *World) RevokeEvent(d Device) sealpost.Hold {
 	w.Helper()
 	ev := sealpost.KeyEvent{Event: sealpost.Revoke, Subject: sealpost.SubjectDevice, App: w.App, Created: w.Now, Key: d.Public()}
-	return sealpost.Hold{Record: w.Seal(ev, w.Sender, sealpost.MessageID{}), KeyEvent: &ev}
+	return w.Promise(sealpost.Hold{Record: w.Seal(ev, w.Sender, sealpost.MessageID{}), KeyEvent: &ev})
 }
 
 // Enrol takes a device of a recipient through its whole enrolment.
@@ -208,7 +220,7 @@ func (w *World) Message(r sealpost.Recipient, edit ...func(*sealpost.Commitment)
 	for _, e := range edit {
 		e(&c)
 	}
-	return sealpost.Hold{Record: w.Seal(c, w.Sender, id), Commitment: &c, Blob: blob}
+	return w.Promise(sealpost.Hold{Record: w.Seal(c, w.Sender, id), Commitment: &c, Blob: blob})
 }
 
 // Attempt makes the relay's attempt for a message and device.
@@ -229,7 +241,7 @@ func (w *World) Receipt(m sealpost.Hold, d Device, level sealpost.Level) sealpos
 	} else if level != sealpost.HandedOver {
 		r.Reason = sealpost.ReasonCommitment
 	}
-	return sealpost.Hold{Record: w.Seal(r, d, m.ID), Receipt: &r}
+	return w.Promise(sealpost.Hold{Record: w.Seal(r, d, m.ID), Receipt: &r})
 }
 
 // Outcome makes the relay's outcome of a closing.
