@@ -158,7 +158,7 @@ func sigStructure(protected, payload string) []byte {
 // The payload is read by the method named for its kind.
 func Parse(raw []byte) (Signed, error) {
 	if len(raw) > StatementMax {
-		return Signed{}, malformed("statement has %d bytes, at most %d are allowed", len(raw), StatementMax)
+		return Signed{}, tooLarge("statement has %d bytes, at most %d are allowed", len(raw), StatementMax)
 	}
 	s := Signed{raw: string(raw)}
 	r := reader{s.raw, 0}

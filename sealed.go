@@ -20,7 +20,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	}
 	b, err := Encode(e)
 	if err == nil && len(b) > BlobMax {
-		err = malformed("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
+		err = tooLarge("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
 	}
 	return b, err
 }
@@ -28,7 +28,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 // ParseEnvelope reads a blob.
 func ParseEnvelope(b []byte) (e Envelope, err error) {
 	if len(b) > BlobMax {
-		return e, malformed("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
+		return e, tooLarge("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
 	}
 	if err := Decode(b, &e); err != nil {
 		return e, fmt.Errorf("envelope: %w", err)
@@ -63,10 +63,10 @@ func NewSealed(commitment Signed, blob []byte) (Sealed, error) {
 		return Sealed{}, err
 	}
 	if len(commitment.raw) > CommitmentMax || len(blob) > BlobMax {
-		return Sealed{}, malformed("submission: a part is too long")
+		return Sealed{}, tooLarge("a part of the submission")
 	}
 	if sha256.Sum256(blob) != c.Blob {
-		return Sealed{}, malformed("blob: not the one that the commitment names")
+		return Sealed{}, ErrBlobMismatch
 	}
 	return Sealed{commitment, c, string(blob)}, nil
 }
@@ -75,7 +75,7 @@ func NewSealed(commitment Signed, blob []byte) (Sealed, error) {
 // relay's and the device's to check.
 func ParseSealed(b []byte) (Sealed, error) {
 	if len(b) > SubmissionMax {
-		return Sealed{}, malformed("submission has %d bytes, at most %d are allowed", len(b), SubmissionMax)
+		return Sealed{}, tooLarge("submission has %d bytes, at most %d are allowed", len(b), SubmissionMax)
 	}
 	var w wireSealed
 	if err := Decode(b, &w); err != nil {

@@ -14,8 +14,7 @@ import (
 )
 
 // R7: what package sealpost refuses while it reads a submission has its own
-// problem types too. The words are package sealpost's, so this test breaks when
-// they change.
+// problem types too, whichever of its functions refuses.
 func TestProblem(t *testing.T) {
 	key := newKey(t, sealpost.EdDSA)
 	honest := func() sealpost.Commitment {
