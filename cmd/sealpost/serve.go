@@ -32,6 +32,7 @@ import (
 type server struct {
 	cfg       Config
 	logger    *slog.Logger
+	now       func() time.Time
 	statement *sealpost.PrivateKey
 	vkey      string
 
@@ -43,10 +44,15 @@ type server struct {
 	listener   net.Listener
 }
 
-// openServer builds a relay, room by room, in the order in which they need each
-// other. Nothing is served before [server.run].
-func openServer(ctx context.Context, cfg Config, logger *slog.Logger) (s *server, err error) {
-	s = &server{cfg: cfg, logger: logger}
+// openServer builds a relay on the machine's clock.
+func openServer(ctx context.Context, cfg Config, logger *slog.Logger) (*server, error) {
+	return openServerAt(ctx, cfg, logger, time.Now)
+}
+
+// openServerAt builds a relay, room by room, in the order in which they need
+// each other. Nothing is served before [server.run].
+func openServerAt(ctx context.Context, cfg Config, logger *slog.Logger, now func() time.Time) (s *server, err error) {
+	s = &server{cfg: cfg, logger: logger, now: now}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -81,7 +87,7 @@ func (s *server) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.store, err = store.Open(ctx, store.Config{Dir: s.cfg.Data, Keys: keys, Now: time.Now, Logger: s.logger})
+	s.store, err = store.Open(ctx, store.Config{Dir: s.cfg.Data, Keys: keys, Now: s.now, Logger: s.logger})
 	return err
 }
 
@@ -128,7 +134,7 @@ func (s *server) openRelay(context.Context) (err error) {
 		}
 	}
 	s.relay, err = relay.New(relay.Config{Store: s.store, Log: relayLog{s.log}, Tenants: tenants, Statement: s.statement,
-		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: time.Now, Logger: s.logger,
+		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: s.now, Logger: s.logger,
 		Full: store.ErrFull, Lost: []error{store.ErrUncertain, translog.ErrBroken}})
 	return err
 }
@@ -153,12 +159,12 @@ func (s *server) openCarriers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	carrier, err := fcm.New(fcm.Config{Account: account, Now: time.Now, BaseURL: s.cfg.FCM.URL})
+	carrier, err := fcm.New(fcm.Config{Account: account, Now: s.now, BaseURL: s.cfg.FCM.URL})
 	if err != nil {
 		return err
 	}
-	s.dispatcher, err = dispatch.New(dispatch.Config{Now: time.Now, Random: rand.Reader, Log: s.logger,
-		Routes: []dispatch.Route{{Carrier: carrier, Queue: newRelayQueue(s.relay)}}})
+	s.dispatcher, err = dispatch.New(dispatch.Config{Now: s.now, Random: rand.Reader, Log: s.logger,
+		Routes: []dispatch.Route{{Carrier: carrier, Queue: newRelayQueue(s.relay, s.now)}}})
 	return err
 }
 
@@ -175,7 +181,7 @@ func (s *server) openTenants(ctx context.Context) error {
 				return err
 			}
 			err = s.store.PutAPIKey(ctx, sealpost.APIKey{Name: k.Name, App: t.App, Hash: sealpost.Hash(hash), Scopes: scopes,
-				Created: sealpost.FromTime(time.Now())})
+				Created: sealpost.FromTime(s.now())})
 			if err != nil && !errors.Is(err, sealpost.ErrConflict) { // there already, or revoked since
 				return err
 			}
@@ -186,7 +192,7 @@ func (s *server) openTenants(ctx context.Context) error {
 
 func (s *server) openAPI(context.Context) (err error) {
 	s.handler = api.NewServer(api.ServerConfig{Intake: s.relay, Reading: s.relay, Directory: s.relay, DeviceRoad: s.relay,
-		Keys: s.relay, Gate: s.relay, Log: s.log.Handler(), Now: time.Now, Logger: s.logger, BaseURL: s.cfg.URL})
+		Keys: s.relay, Gate: s.relay, Log: s.log.Handler(), Now: s.now, Logger: s.logger, BaseURL: s.cfg.URL})
 	s.listener, err = net.Listen("tcp", s.cfg.Listen)
 	return err
 }
