@@ -109,11 +109,11 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 		r := rig(t)
 		r.Add(1)
 		w := claim(t, r, 1, 1)
-		r.Advance(lease - time.Millisecond)
+		r.Advance(lease - 5*time.Second) // too little for an attempt
 		complete(t, r, dispatch.Done{Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeLeaseSpent}, Retry: sealpost.FromTime(r.Now())})
 		again, err := r.Queue.Claim(t.Context(), 10, lease)
 		if err == nil && len(again) == 0 { // it waits for the old lease to end
-			r.Advance(2 * time.Millisecond)
+			r.Advance(5*time.Second + time.Millisecond)
 			again, err = r.Queue.Claim(t.Context(), 10, lease)
 		}
 		if err != nil || len(again) != 1 {
