@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/sealpost/sealpost"
 )
@@ -29,7 +30,7 @@ func (f *faults) join() error { return errors.Join(f.all...) }
 // key reads a COSE_Key in unpadded base64url; a fault is noted and gives no key.
 func (f *faults) key(member, s string) sealpost.PublicKey {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil {
+	if err != nil || strings.ContainsAny(s, "\r\n") { // which the decoder skips
 		f.addf("%s: not unpadded base64url", member)
 		return sealpost.PublicKey{}
 	}

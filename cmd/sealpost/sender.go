@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -85,12 +84,15 @@ func readSenderFile(path string) (SenderFile, error) {
 
 // parseKey reads a COSE_Key in base64url.
 func parseKey(text string) (sealpost.PublicKey, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	b, err := unbase64(text)
 	if err != nil {
-		return sealpost.PublicKey{}, fmt.Errorf("not unpadded base64url: %w", err)
+		return sealpost.PublicKey{}, err
 	}
 	return sealpost.ParsePublicKey(b)
 }
+
+// unbase64 reads unpadded base64url in its one spelling.
+func unbase64(text string) (b api.Bytes, err error) { return b, b.UnmarshalText([]byte(text)) }
 
 // policy is the trust that this sender's folder holds: its own key, the pinned
 // relay and log, and no witnesses, because there are none yet.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,4 +298,17 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
+}
+
+// FuzzCursor: a cursor has one spelling.
+func FuzzCursor(f *testing.F) {
+	f.Add("")
+	f.Add("17")
+	f.Add("017")
+	f.Fuzz(func(t *testing.T, s string) {
+		n, p := parseCursor(s)
+		if p == nil && s != "" && strconv.FormatUint(n, 10) != s {
+			t.Errorf("%q is accepted and is written %d", s, n)
+		}
+	})
 }
