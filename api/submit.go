@@ -282,7 +282,7 @@ func parseSubmission(b []byte) (sealpost.Sealed, *Problem) {
 	}
 	commitment, blob, ok := splitSubmission(b)
 	if !ok {
-		return sealpost.Sealed{}, ErrMalformed.With("a submission is {1: commitment, 2: blob} in its one encoding")
+		return sealpost.Sealed{}, submissionFault(b)
 	}
 	return joinSubmission(commitment, blob)
 }
