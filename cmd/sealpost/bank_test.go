@@ -110,12 +110,10 @@ func (b *bank) enrol() {
 		b.t.Helper()
 		s, err := sealpost.Sign(e, b.key)
 		b.must(err)
-		_, err = relay.PostKeyEvent(ctx, b.caller, s.Bytes())
-		for until := time.Now().Add(bankWithin); errors.Is(err, api.ErrUnavailable) && time.Now().Before(until); { // it is starting
-			b.must(pause(ctx, pollFirst))
-			_, err = relay.PostKeyEvent(ctx, b.caller, s.Bytes())
-		}
-		b.must(err)
+		b.until(func() error { // it is starting
+			_, err := relay.PostKeyEvent(ctx, b.caller, s.Bytes())
+			return err
+		})
 		b.logged()
 	}
 	post(sealpost.KeyEvent{Event: sealpost.Enrol, Subject: sealpost.SubjectSender, App: bankApp, Created: b.stamp(), Key: b.key.Public()})
@@ -136,6 +134,22 @@ func (b *bank) enrol() {
 	post(sealpost.KeyEvent{Event: sealpost.Enrol, Subject: sealpost.SubjectDevice, App: bankApp, Created: b.stamp(), Key: b.device.Public(),
 		Challenge: invited.Challenge, Device: &sealpost.DeviceKey{Recipient: b.recipient, Leaf: leaf.Public(), ByKey: byKey, ByLeaf: byLeaf,
 			Assurance: sealpost.AssuranceSoftware}})
+	b.until(func() error { // the relay has seen the checkpoint too
+		_, err := relay.Enrolment(ctx, b.device.Public().ID())
+		return err
+	})
+}
+
+// until repeats a call until the relay is ready for it.
+func (b *bank) until(call func() error) {
+	b.t.Helper()
+	end := time.Now().Add(bankWithin)
+	err := call()
+	for (errors.Is(err, api.ErrUnavailable) || errors.Is(err, api.ErrNotFound)) && time.Now().Before(end) {
+		b.must(pause(b.t.Context(), pollFirst))
+		err = call()
+	}
+	b.must(err)
 }
 
 // logged waits until a checkpoint covers all that the store holds, and says how
