@@ -51,16 +51,18 @@ func (f *faults) decode(b []byte, to any) error {
 }
 
 // strict walks the tokens for what encoding/json lets pass: unknown members,
-// members in another case, repeated ones, and missing ones.
-func (f *faults) strict(b []byte) {
+// members in another case, repeated ones, and missing ones. Where it is no JSON
+// object, there is nothing more to read.
+func (f *faults) strict(b []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := f.object(d, "", policyMembers, []string{"valid_until"}); err != nil {
-		f.addf("not one JSON object: %v", err)
-		return
+		f.addf("not one JSON object (spec/policy.md): %v", err)
+		return false
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		f.addf("something stands after the object; remove it")
 	}
+	return true
 }
 
 func (f *faults) object(d *json.Decoder, at string, want, may []string) error {

@@ -89,6 +89,9 @@ func openDeviceFolder(dir string) (*deviceTool, DeviceFile, error) {
 		return nil, DeviceFile{}, usage("--device is missing; name the device's folder (sealpost device enroll makes one)")
 	}
 	file, err := readYAML[DeviceFile](filepath.Join(dir, deviceFile))
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s is no device's folder: %w; sealpost device enroll makes one", dir, err)
+	}
 	if err != nil {
 		return nil, file, err
 	}

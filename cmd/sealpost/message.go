@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -142,7 +143,11 @@ with --disclose or single fields with --field.`,
 				return err
 			}
 			defer t.close()
-			if _, err := t.Sync(cmd.Context(), id); err != nil {
+			_, err = t.Sync(cmd.Context(), id)
+			if errors.Is(err, sealpost.ErrNotFound) {
+				return fmt.Errorf("%w in this sender's store; sealpost message list shows what is there", err)
+			}
+			if err != nil {
 				fmt.Fprintf(cmd.ErrOrStderr(), "from the sender's own store alone: %v\n", err)
 			}
 			raw, err := t.bundle(id, client.Disclose{All: disclose, Fields: fields})

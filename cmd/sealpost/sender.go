@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ func (t *senderTool) close() error { return t.store.Close() }
 
 func readSenderFile(path string) (SenderFile, error) {
 	f, err := readYAML[SenderFile](path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s is no sender's folder: %w; sealpost config init makes one", filepath.Dir(path), err)
+	}
 	if err != nil {
 		return f, err
 	}
@@ -120,6 +124,8 @@ func (t *senderTool) bundle(id sealpost.MessageID, open client.Disclose) ([]byte
 const (
 	pollFirst = 50 * time.Millisecond
 	pollMost  = time.Second
+
+	busyWithin = 20 * time.Second // a command asks a busy relay again for so long
 )
 
 // settle syncs a message until its evidence is complete or ctx ends.

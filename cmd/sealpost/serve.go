@@ -333,11 +333,7 @@ func serveConfig(path, data string) (Config, error) {
 	case path != "" && data != "":
 		return Config{}, usage("--config and --data: give one of them")
 	case path != "":
-		cfg, err := readConfig(path)
-		if err != nil {
-			return cfg, exit{exitUsage, err}
-		}
-		return cfg, nil
+		return readConfig(path)
 	case data != "":
 		cfg, err := Config{Data: relayFolder(data)}.complete()
 		if err != nil {
