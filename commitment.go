@@ -120,16 +120,20 @@ func (c Commitment) check() error {
 	if err := c.HashAlg.check(); err != nil {
 		return err
 	}
+	switch {
+	case c.Canonicalization != Canonicalization:
+		return ErrCanonicalization // first: another version may have other rules
+	case c.Pattern != PatternA:
+		return ErrPattern
+	}
 	return firstFault([]fault{
 		{!isName(c.App), "app id"},
 		{!isName(c.Transaction), "transaction id"},
 		{c.Correlation != "" && !isName(c.Correlation), "correlation id"},
 		{c.Expires <= c.Created, "expires: not after created"},
 		{c.Expires > c.Created.Add(LifetimeMax), "expires: more than LifetimeMax after created"},
-		{c.Canonicalization != Canonicalization, "canonicalization version"},
 		{len(c.C) != c.HashAlg.Size(), "C: length"},
 		{len(c.FieldRoot) != c.HashAlg.Size(), "field root: length"},
-		{c.Pattern != PatternA, "pattern: only A exists"},
 		{len(c.Carriers) == 0 || !isOrderedSet(c.Carriers), "carriers: not an ordered set"},
 		{len(c.Carriers) > 0 && (c.Carriers[0] < RCS || c.Carriers[len(c.Carriers)-1] > SMS), "carriers: unknown"},
 		{c.LeastPrivacy < NoticeOnly || c.LeastPrivacy > SealedBlob, "minimum carrier"},

@@ -158,7 +158,7 @@ func Parse(raw []byte) (Signed, error) {
 }
 
 func statementTooLong(n int) error {
-	return malformed("statement has %d bytes, at most %d are allowed", n, StatementMax)
+	return tooLarge("statement has %d bytes, at most %d are allowed", n, StatementMax)
 }
 
 // parse keeps raw, and every part of it stays a part.

@@ -332,3 +332,33 @@ func FuzzParseMessageID(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParsePublicKey(f *testing.F) {
+	for _, alg := range []Alg{EdDSA, ES256} {
+		f.Add(testKey(alg, 1).Public().COSE())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if k, err := ParsePublicKey(b); err == nil {
+			same(t, "key", b, k.COSE(), nil)
+			_ = k.Verify([]byte("message"), make([]byte, SignatureSize)) // must not panic
+		}
+	})
+}
+
+// FuzzParseTexts: every other identifier has one spelling.
+func FuzzParseTexts(f *testing.F) {
+	f.Add(EnrolmentID(testID()).String())
+	f.Add(testKey(EdDSA, 1).Public().ID().String())
+	f.Add(Recipient{0xab}.String())
+	f.Fuzz(func(t *testing.T, s string) {
+		if v, err := ParseEnrolmentID(s); err == nil {
+			same(t, "enrolment id", []byte(s), []byte(v.String()), nil)
+		}
+		if v, err := ParseKeyID(s); err == nil {
+			same(t, "key id", []byte(s), []byte(v.String()), nil)
+		}
+		if v, err := ParseRecipient(s); err == nil {
+			same(t, "recipient", []byte(s), []byte(v.String()), nil)
+		}
+	})
+}

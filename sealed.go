@@ -25,7 +25,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	w := writer{b: make([]byte, 0, size)}
 	e.write(&w)
 	if len(w.b) > BlobMax {
-		return nil, malformed("envelope has %d bytes, at most %d are allowed", len(w.b), BlobMax)
+		return nil, tooLarge("envelope has %d bytes, at most %d are allowed", len(w.b), BlobMax)
 	}
 	return w.b, nil
 }
@@ -68,7 +68,7 @@ func (e *Envelope) read(r *reader) {
 // ParseEnvelope reads a blob.
 func ParseEnvelope(b []byte) (e Envelope, err error) {
 	if len(b) > BlobMax {
-		return e, malformed("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
+		return e, tooLarge("envelope has %d bytes, at most %d are allowed", len(b), BlobMax)
 	}
 	r := reader{s: string(b)}
 	if e.read(&r); !r.end() {
@@ -108,10 +108,10 @@ func join(commitment Signed, blob []byte) (s Sealed, err error) {
 		return s, err
 	}
 	if len(commitment.raw) > CommitmentMax || len(blob) > BlobMax {
-		return s, malformed("submission: a part is too long")
+		return s, tooLarge("a part of the submission")
 	}
 	if sha256.Sum256(blob) != s.parsed.Blob {
-		return s, malformed("blob: not the one that the commitment names")
+		return s, ErrBlobMismatch
 	}
 	return s, nil
 }
@@ -120,7 +120,7 @@ func join(commitment Signed, blob []byte) (s Sealed, err error) {
 // relay's and the device's to check.
 func ParseSealed(b []byte) (Sealed, error) {
 	if len(b) > SubmissionMax {
-		return Sealed{}, malformed("submission has %d bytes, at most %d are allowed", len(b), SubmissionMax)
+		return Sealed{}, tooLarge("submission has %d bytes, at most %d are allowed", len(b), SubmissionMax)
 	}
 	r := reader{s: string(b)} // one copy, of which commitment and blob are parts
 	r.literal(sealedHead)

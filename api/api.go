@@ -16,8 +16,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -31,8 +33,12 @@ func (b Bytes) MarshalText() ([]byte, error) {
 	return []byte(base64.RawURLEncoding.EncodeToString(b)), nil
 }
 
-// UnmarshalText reads unpadded base64url, strictly.
+// UnmarshalText reads unpadded base64url, strictly: no line breaks either,
+// which the decoder would skip.
 func (b *Bytes) UnmarshalText(text []byte) error {
+	if bytes.ContainsAny(text, "\r\n") {
+		return errors.New("not unpadded base64url: a line break")
+	}
 	v, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
 	if err != nil {
 		return fmt.Errorf("not unpadded base64url: %w", err)

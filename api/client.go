@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -143,6 +144,9 @@ func (c *Client) send(ctx context.Context, method, target, media string, body []
 		return nil, fmt.Errorf("%s %s: %w", method, target, err)
 	}
 	res, err := c.http.Do(r)
+	if fault, ok := errors.AsType[*url.Error](err); ok {
+		err = fault.Err // method and target are said already
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, target, err)
 	}

@@ -185,8 +185,6 @@ func (s *server) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	writeBytes(w, http.StatusOK, headerJSON, s.openapi)
 }
 
-func (s *server) serveLog(w http.ResponseWriter, r *http.Request) { s.Log.ServeHTTP(w, r) }
-
 // messageID reads the path. An id that cannot be is not found, as one that
 // merely is not.
 func (r *request) messageID() (sealpost.MessageID, error) {

@@ -10,8 +10,11 @@ import (
 
 // ProblemOf names the problem of an error: a [Problem] as it stands, the root
 // package's errors by their meaning, anything else as a fault of ours whose
-// text stays here.
+// text stays here. No error is no problem.
 func ProblemOf(err error) *Problem {
+	if err == nil {
+		return nil
+	}
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
@@ -24,6 +27,10 @@ func ProblemOf(err error) *Problem {
 		{sealpost.ErrEnded, ErrEnded},
 		{sealpost.ErrUnknownAlgorithm, ErrAlgorithm},
 		{sealpost.ErrSignature, ErrSignature},
+		{sealpost.ErrTooLarge, ErrTooLarge},
+		{sealpost.ErrCanonicalization, ErrCanonicalization},
+		{sealpost.ErrPattern, ErrPattern},
+		{sealpost.ErrBlobMismatch, ErrBlobMismatch},
 		{context.Canceled, ErrUnavailable},
 		{context.DeadlineExceeded, ErrUnavailable},
 	} {

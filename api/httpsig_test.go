@@ -371,6 +371,7 @@ func FuzzSigInput(f *testing.F) {
 
 func FuzzSigValue(f *testing.F) {
 	f.Add("sealpost=:AAAA:")
+	f.Add("sealpost=:AA\r\nAA:")
 	f.Add("sha-256=:" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + ":")
 	f.Fuzz(func(t *testing.T, s string) {
 		if label, value, ok := parseSigValue(s); ok && formatSigValue(label, value) != s {

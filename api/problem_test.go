@@ -62,6 +62,10 @@ func TestProblemOf(t *testing.T) {
 		{fmt.Errorf("hold: %w", sealpost.ErrEnded), ErrEnded, ""},
 		{fmt.Errorf("%w: COSE algorithm -3", sealpost.ErrUnknownAlgorithm), ErrAlgorithm, ""},
 		{sealpost.ErrSignature, ErrSignature, ""},
+		{fmt.Errorf("read: %w", sealpost.ErrTooLarge), ErrTooLarge, ""},
+		{fmt.Errorf("commitment: %w", sealpost.ErrCanonicalization), ErrCanonicalization, ""},
+		{fmt.Errorf("commitment: %w", sealpost.ErrPattern), ErrPattern, ""},
+		{fmt.Errorf("join: %w", sealpost.ErrBlobMismatch), ErrBlobMismatch, ""},
 		{fmt.Errorf("receipt: %w: level", sealpost.ErrMalformed), ErrMalformed, "receipt: level"},
 		{fmt.Errorf("%w: time %q is not one", sealpost.ErrMalformed, "canary"), ErrMalformed, ""}, // quotes the caller
 		{fmt.Errorf("%w: %s", sealpost.ErrMalformed, strings.Repeat("x", 200)), ErrMalformed, ""},
@@ -72,5 +76,8 @@ func TestProblemOf(t *testing.T) {
 		if p := ProblemOf(c.err); !p.Is(c.want) || p.Detail != c.detail {
 			t.Errorf("%v: %s %q", c.err, p.Type, p.Detail)
 		}
+	}
+	if ProblemOf(nil) != nil {
+		t.Error("no error is a problem")
 	}
 }

@@ -79,8 +79,11 @@ func (s *server) mount() {
 			writeProblem(w, r, ErrMethod)
 		})
 	}
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeProblem(w, r, ErrNotFound) })
+	s.mux.HandleFunc("/", notFound)
+	s.mux.HandleFunc("/tile", notFound) // else the mux redirects it to "/tile/"
 }
+
+func notFound(w http.ResponseWriter, r *http.Request) { writeProblem(w, r, ErrNotFound) }
 
 // ServeHTTP answers one request. A path that is not in its shortest form is
 // not found: nothing is redirected.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
@@ -285,7 +284,7 @@ func parseSubmission(b []byte) (sealpost.Sealed, *Problem) {
 	}
 	commitment, blob, ok := splitSubmission(b)
 	if !ok {
-		return sealpost.Sealed{}, ErrMalformed.With("a submission is {1: commitment, 2: blob} in its one encoding")
+		return sealpost.Sealed{}, submissionFault(b)
 	}
 	return joinSubmission(commitment, blob)
 }
@@ -363,31 +362,10 @@ func unsignedMember(b []byte) *Problem {
 }
 
 // diagnose names the problem of a submission that the root package refused
-// with err, in the order in which the relay checks (R7). The submission stays
-// refused whatever it finds.
+// with err (R7). A part that is too long is so whatever else is wrong with it.
 func diagnose(commitment, blob []byte, err error) *Problem {
 	if len(commitment) > sealpost.CommitmentMax || len(blob) > sealpost.BlobMax {
 		return ErrTooLarge
-	}
-	if errors.Is(err, sealpost.ErrUnknownAlgorithm) {
-		return ErrAlgorithm
-	}
-	signed, parseErr := sealpost.Parse(commitment)
-	if parseErr != nil {
-		return ProblemOf(err)
-	}
-	c, ruleErr := signed.Commitment()
-	whole, encodeErr := sealpost.Encode(c)
-	if encodeErr != nil || !bytes.Contains(commitment, whole) { // it did not decode to its end
-		return ProblemOf(err)
-	}
-	switch {
-	case c.Canonicalization != sealpost.Canonicalization:
-		return ErrCanonicalization
-	case c.Pattern != sealpost.PatternA:
-		return ErrPattern
-	case ruleErr == nil:
-		return ErrBlobMismatch // every other rule of NewSealed holds
 	}
 	return ProblemOf(err)
 }

@@ -160,6 +160,70 @@ func TestSubmissionMembers(t *testing.T) {
 	}
 }
 
+// R6: so it is in CBOR: whatever stands beside the two is named by its key, and
+// so is each of the two where it is missing, in whichever form the caller reads.
+func TestSubmissionMembersInCBOR(t *testing.T) {
+	s := sealedMessage(t)
+	member := func(key string, value []byte) []byte { // key in CBOR, value as a byte string
+		return append(append([]byte(key), appendHead(nil, 0x40, len(value))...), value...)
+	}
+	commitment, blob := member("\x01", s.Statement().Bytes()), member("\x02", s.Blob())
+	body := func(n byte, members ...[]byte) []byte { return append([]byte{0xa0 | n}, bytes.Join(members, nil)...) }
+	if honest := body(2, commitment, blob); !bytes.Equal(honest, s.Bytes()) {
+		t.Fatal("the honest body is not what the root package writes")
+	}
+	for _, c := range []struct {
+		name    string
+		body    []byte
+		want    *Problem
+		pointer string
+	}{
+		{"honest", body(2, commitment, blob), nil, ""},
+		{"another number", body(3, commitment, blob, member("\x03", []byte("t1"))), ErrUnsignedMetadata, "/3"},
+		{"a timestamp", body(3, commitment, blob, append([]byte("\x69timestamp"), 0x18, 0x2a)), ErrUnsignedMetadata, "/timestamp"},
+		{"a transaction id in front", body(3, append([]byte("\x6etransaction_id"), 0x61, 't'), commitment, blob), ErrUnsignedMetadata, "/transaction_id"},
+		{"a name with a slash", body(3, commitment, blob, member("\x63a/b", nil)), ErrUnsignedMetadata, "/a~1b"},
+		{"a name that is not plain", body(3, commitment, blob, member("\x62\xc3\xa9", nil)), ErrUnsignedMetadata, "/?"},
+		{"a member for the blob", body(2, commitment, member("\x03", s.Blob())), ErrUnsignedMetadata, "/3"},
+		{"no commitment", body(1, blob), ErrMalformed, "/1"},
+		{"no blob", body(1, commitment), ErrMalformed, "/2"},
+		{"neither", body(0), ErrMalformed, "/1"},
+		{"commitment twice", body(3, commitment, commitment, blob), ErrMalformed, "/1"},
+		{"blob is a number", body(2, commitment, []byte{2, 7}), ErrMalformed, "/2"},
+		{"commitment is a text", body(2, append([]byte{1}, 0x61, 'x'), blob), ErrMalformed, "/1"},
+		{"the other way round", body(2, blob, commitment), ErrMalformed, ""},
+		{"something follows", append(body(2, commitment, blob), 0), ErrMalformed, ""},
+		{"more promised than there is", body(4, commitment, blob), ErrMalformed, ""},
+		{"a key of another type", body(3, commitment, blob, []byte{0xf5, 0x40}), ErrMalformed, ""},
+		{"no map", []byte{0x82, 0x40, 0x40}, ErrMalformed, ""},
+		{"nothing", nil, ErrMalformed, ""},
+	} {
+		for _, accept := range []string{"", MediaJSON} {
+			w := newWorld(t)
+			r := w.request("POST", "/v1/messages", MediaSubmission, c.body)
+			if accept != "" {
+				r.Header.Set("Accept", accept)
+			}
+			rec := w.do(r)
+			if c.want == nil {
+				if rec.Code != http.StatusAccepted {
+					t.Errorf("%s: %d %s", c.name, rec.Code, rec.Body)
+				}
+				continue
+			}
+			if p := problemOf(t, rec); !p.Is(c.want) || p.Pointer != c.pointer {
+				t.Errorf("%s: got %s at %q, want %s at %q", c.name, p.Type, p.Pointer, c.want.Type, c.pointer)
+			}
+			if media := map[string]string{"": MediaProblemCBOR, MediaJSON: MediaProblemJSON}[accept]; rec.Header().Get("Content-Type") != media {
+				t.Errorf("%s: %s, want %s", c.name, rec.Header().Get("Content-Type"), media)
+			}
+			if w.calls() != 0 {
+				t.Errorf("%s: the intake was asked", c.name)
+			}
+		}
+	}
+}
+
 // R7: what can be told from the bytes alone has its own problem each, in both
 // forms, and reaches no room.
 func TestSubmissionProblems(t *testing.T) {

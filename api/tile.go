@@ -12,6 +12,42 @@ import (
 // has 8,960, a full hash tile 8,192.
 const tileMax = 16 << 10
 
+// serveLog gives a file of the log to anybody, as the log serves it: whole, with
+// the log's own cache rules. What the log has not is a problem like any other,
+// and is not kept by a cache: the file may be there in a moment.
+func (s *server) serveLog(w http.ResponseWriter, r *http.Request) {
+	r.Header.Del("Range") // no file is worth a part of it
+	s.Log.ServeHTTP(&logWriter{ResponseWriter: w, r: r}, r)
+}
+
+// A logWriter puts a problem in place of what the log says in plain text.
+type logWriter struct {
+	http.ResponseWriter
+	r       *http.Request
+	refused bool
+}
+
+func (l *logWriter) WriteHeader(status int) {
+	if status < http.StatusBadRequest {
+		l.ResponseWriter.WriteHeader(status)
+		return
+	}
+	l.refused = true
+	p := ErrInternal // which the log has logged
+	if status == http.StatusNotFound {
+		p = ErrNotFound
+	}
+	l.Header()["Cache-Control"] = headerNoStore
+	writeProblem(l.ResponseWriter, l.r, p)
+}
+
+func (l *logWriter) Write(b []byte) (int, error) {
+	if l.refused {
+		return len(b), nil
+	}
+	return l.ResponseWriter.Write(b)
+}
+
 // Tile fetches a file of the log by its path, such as "tile/0/000" (C2SP
 // tlog-tiles). It is not checked: who reads it checks it against a checkpoint.
 func (c *Client) Tile(ctx context.Context, path string) ([]byte, error) {

@@ -86,7 +86,7 @@ func parseInvite(text string) (in invite, err error) {
 		return in, fmt.Errorf("read invitation: %w: not %q and base64url", sealpost.ErrMalformed, invitePrefix)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil {
+	if err != nil || strings.ContainsAny(encoded, "\r\n") { // which the decoder skips
 		return in, fmt.Errorf("read invitation: %w: not unpadded base64url", sealpost.ErrMalformed)
 	}
 	if err := sealpost.Decode(b, &in); err != nil {

@@ -97,7 +97,7 @@ func at(name string, parts ...[]byte) string {
 // parseIDKey reads a message id at the end of a key.
 func parseIDKey(text string) (id sealpost.MessageID, err error) {
 	b, err := hex.DecodeString(text)
-	if err != nil || len(b) != len(id) {
+	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != text {
 		return id, fmt.Errorf("%w: key of a message", sealpost.ErrMalformed)
 	}
 	return sealpost.MessageID(b), nil

@@ -3,6 +3,7 @@ package evidence
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/sealpost/sealpost"
 )
@@ -11,7 +12,7 @@ import (
 // It reads top to bottom; each step notes findings and goes on, so that a
 // verdict names everything that is wrong and not only the first thing.
 func Verify(raw []byte, p Policy, at sealpost.UnixMilli) Verdict {
-	j := &judge{policy: p, at: at}
+	j := &judge{policy: p, at: at, notYets: map[string]bool{}}
 	if err := p.Check(); err != nil {
 		j.findAt(Refused, "policy", nil, "%v", err)
 		return j.verdict()
@@ -19,18 +20,19 @@ func Verify(raw []byte, p Policy, at sealpost.UnixMilli) Verdict {
 	if !j.read(raw) { // 4.1: digest, shape
 		return j.verdict()
 	}
-	j.sort()       // 4.2: every statement, by kind
-	j.prove()      // 4.3: leaves in the log, heads that agree, promises
-	j.commitment() // 4.4: the sender's signature under a pinned key
-	j.keys()       // 4.5: whose keys, since when
-	j.roster()     // 4.6: who could open it
-	j.disclosed()  // 4.7: what it says, where a holder tells
-	j.receipts()   // 4.8: what devices assert
-	j.carriers()   // 4.9: what the relay says of carriers
-	j.outcome()    // 4.10: how it ended, and that nothing counted is missing
-	j.owed()       // 4.11: what the relay promised
-	j.required()   // 4.12: what the policy wants to see
-	j.unexplained()
+	j.sort()        // 4.2: every statement, by kind
+	j.prove()       // 4.3: leaves in the log, heads that agree, promises
+	j.commitment()  // 4.4: the sender's signature under a pinned key
+	j.keys()        // 4.5: whose keys, since when
+	j.roster()      // 4.6: who could open it
+	j.disclosed()   // 4.7: what it says, where a holder tells
+	j.receipts()    // 4.8: what devices assert
+	j.carriers()    // 4.9: what the relay says of carriers
+	j.outcome()     // 4.10: how it ended, and that nothing counted is missing
+	j.owed()        // 4.11: what the relay promised
+	j.required()    // 4.12: what the policy wants to see
+	j.unexplained() // 4.13: damage that only the digest sees
+	j.notYet()      // 4.14: what did not exist at that time
 	return j.verdict()
 }
 
@@ -57,6 +59,7 @@ type judge struct {
 	opening *sealpost.Payload         // disclosed, and found to open the commitment
 	shown   map[sealpost.Level]bool   // levels that a device in good standing asserts
 	weak    map[sealpost.Level]string // levels asserted only by a device below the policy's assurance
+	notYets map[string]bool           // names of exhibits that did not exist at the time of judgement
 
 	verdicts  []Claim
 	findings  []Finding
@@ -121,7 +124,7 @@ func (j *judge) verdict() Verdict {
 		}
 	}
 	if !j.damaged {
-		v.Claims = append(v.Claims, j.verdicts...)
+		v.Claims = append(v.Claims, slices.DeleteFunc(j.verdicts, j.restsOnNotYet)...)
 	}
 	return v
 }

@@ -135,7 +135,9 @@ func ParsePolicy(b []byte) (Policy, error) {
 		return Policy{}, fmt.Errorf("policy: %w: %d bytes, at most %d are allowed", sealpost.ErrMalformed, len(b), PolicyMax)
 	}
 	f := &faults{}
-	f.strict(b)
+	if !f.strict(b) {
+		return Policy{}, f.join()
+	}
 	var w wirePolicy
 	if err := f.decode(b, &w); err != nil {
 		return Policy{}, f.join()

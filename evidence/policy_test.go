@@ -52,6 +52,7 @@ func TestPolicyFileIsStrict(t *testing.T) {
 		"requirement":              {`"decrypted"`, `"read"`, "require: want"},
 		"assurance":                {`"software"`, `"hardware"`, "least_assurance: want"},
 		"type":                     {`"witnesses": 0`, `"witnesses": "0"`, "spec/policy.md"},
+		"line break in a key":      {`"key": "`, `"key": "\n`, "senders[0].key: not unpadded base64url"},
 		"app":                      {`"bank.example"`, `"bank example"`, "senders[0].app"},
 		"time":                     {`"require": "decrypted"`, `"require": "decrypted", "valid_until": "2026-11-24"`, "not RFC 3339"},
 		"null":                     {`"require": "decrypted"`, `"require": "decrypted", "valid_until": null`, "valid_until: null is no value"},

@@ -28,6 +28,7 @@ type logVerifiers struct {
 	log       note.Verifier
 	witnesses []note.Verifier
 	all       note.Verifiers
+	later     func(sealpost.UnixMilli) bool // after the time of judgement
 }
 
 // A head is a checkpoint that the policy's log signed.
@@ -38,6 +39,7 @@ type head struct {
 	note      []byte
 	where     string
 	seen      []sealpost.UnixMilli // by how many witnesses, each when, ascending
+	later     int                  // cosignatures of after the time of judgement, which do not count yet
 	strangers bool                 // it has a signature line that nothing here checks
 }
 
@@ -50,6 +52,14 @@ func (h *head) witnessed(quorum int) (sealpost.UnixMilli, bool) {
 	return h.seen[quorum-1], true
 }
 
+// lateWords says how many cosignatures were not there yet.
+func (h *head) lateWords() string {
+	if h.later == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d more only after the time of judgement)", h.later)
+}
+
 func (j *judge) openLog() {
 	j.log.log, _ = note.NewVerifier(j.policy.LogKey) // Check has read it before
 	verifiers := []note.Verifier{j.log.log}
@@ -58,7 +68,7 @@ func (j *judge) openLog() {
 		j.log.witnesses = append(j.log.witnesses, v)
 		verifiers = append(verifiers, v)
 	}
-	j.log.all = note.VerifierList(verifiers...)
+	j.log.all, j.log.later = note.VerifierList(verifiers...), j.later
 	j.heads = map[string]*head{}
 }
 
@@ -83,7 +93,11 @@ func (l logVerifiers) readHead(text []byte) (*head, error) {
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint: cosignature by %s: %w", s.Name, err)
 		}
-		h.seen = append(h.seen, sealpost.FromTime(at))
+		if seen := sealpost.FromTime(at); l.later(seen) {
+			h.later++ // bundle 4.14
+		} else {
+			h.seen = append(h.seen, seen)
+		}
 	}
 	if !byLog {
 		return nil, fmt.Errorf("checkpoint: not signed by the log %q", l.log.Name())
@@ -342,7 +356,7 @@ func (j *judge) quorum() {
 			c.NotAfter = &Bound{at, fmt.Sprintf("%d of the policy's witnesses had cosigned it by then", j.policy.Witnesses)}
 			c.Limit = "The witnesses saw that the log only grew, and not what is in it."
 		} else {
-			j.missing("checkpoint of size "+fmt.Sprint(h.size), "%d of the policy's witnesses cosigned it, %d are needed", len(h.seen), j.policy.Witnesses)
+			j.missing("checkpoint of size "+fmt.Sprint(h.size), "%d of the policy's witnesses cosigned it%s, %d are needed", len(h.seen), h.lateWords(), j.policy.Witnesses)
 			c.Limit = "Too few witnesses: " + ownWord + "."
 		}
 		j.claim(c)

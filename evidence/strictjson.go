@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/sealpost/sealpost"
 )
@@ -29,7 +30,7 @@ func (f *faults) join() error { return errors.Join(f.all...) }
 // key reads a COSE_Key in unpadded base64url; a fault is noted and gives no key.
 func (f *faults) key(member, s string) sealpost.PublicKey {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil {
+	if err != nil || strings.ContainsAny(s, "\r\n") { // which the decoder skips
 		f.addf("%s: not unpadded base64url", member)
 		return sealpost.PublicKey{}
 	}
@@ -50,16 +51,18 @@ func (f *faults) decode(b []byte, to any) error {
 }
 
 // strict walks the tokens for what encoding/json lets pass: unknown members,
-// members in another case, repeated ones, and missing ones.
-func (f *faults) strict(b []byte) {
+// members in another case, repeated ones, and missing ones. Where it is no JSON
+// object, there is nothing more to read.
+func (f *faults) strict(b []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := f.object(d, "", policyMembers, []string{"valid_until"}); err != nil {
-		f.addf("not one JSON object: %v", err)
-		return
+		f.addf("not one JSON object (spec/policy.md): %v", err)
+		return false
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		f.addf("something stands after the object; remove it")
 	}
+	return true
 }
 
 func (f *faults) object(d *json.Decoder, at string, want, may []string) error {

@@ -329,3 +329,27 @@ func TestStateIsChecked(t *testing.T) {
 		t.Errorf("another version: %v", err)
 	}
 }
+
+// FuzzSecret: what only travels encrypted is written back to the same bytes too;
+// whoever encrypts it need not be honest.
+func FuzzSecret(f *testing.F) {
+	structs := []func() codec{
+		func() codec { return new(groupSecrets) }, func() codec { return new(senderData) },
+		func() codec { return new(groupInfo) }, func() codec { return new(commit) },
+	}
+	for i, x := range []codec{&groupSecrets{joiner: []byte("joiner"), pathSecret: []byte("path")}, &senderData{leaf: 1, generation: 2}} {
+		f.Add(i, encode(x.write))
+	}
+	x, _, _ := samples(f)
+	f.Add(2, encode((&groupInfo{context: x.group.cur().context, signature: []byte("s")}).write))
+	f.Add(3, encode(new(commit).write))
+	f.Fuzz(func(t *testing.T, kind int, b []byte) {
+		if kind < 0 || kind >= len(structs) {
+			return
+		}
+		v := structs[kind]()
+		if err := decode(b, 1<<12, v.read); err == nil && !bytes.Equal(encode(v.write), b) {
+			t.Fatalf("%T: accepted %x, writes %x", v, b, encode(v.write))
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -89,7 +90,8 @@ const (
 )
 
 // readConfig reads, completes and checks a file. It opens nothing else, so
-// that `sealpost config check` tells the truth anywhere.
+// that `sealpost config check` tells the truth anywhere. A fault in it is one of
+// usage; a file that cannot be read is not.
 func readConfig(path string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -101,11 +103,11 @@ func readConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
 	if len(b) > configMax {
-		return Config{}, fmt.Errorf("configuration %s: larger than %d bytes", path, configMax)
+		return Config{}, usage("configuration %s: larger than %d bytes", path, configMax)
 	}
 	c, err := parseConfig(b, filepath.Dir(path))
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration %s:\n%w", path, err)
+		return Config{}, usage("configuration %s:\n%w", path, err)
 	}
 	return c, nil
 }
@@ -114,8 +116,10 @@ func parseConfig(b []byte, dir string) (Config, error) {
 	var c Config
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return c, err
+	err := d.Decode(&c)
+	unknown, ok := errors.AsType[*yaml.TypeError](err)
+	if err != nil && !ok && !errors.Is(err, io.EOF) {
+		return c, fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return c, errors.New("more than one YAML document")
@@ -125,7 +129,27 @@ func parseConfig(b []byte, dir string) (Config, error) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
-	return c.complete()
+	c, err = c.complete()
+	return c, errors.Join(keyFaults(unknown), err)
+}
+
+// unknownKey is how the YAML decoder tells of a key that a struct has not.
+var unknownKey = regexp.MustCompile(`^line (\d+): field (\S+) not found in type \S+$`)
+
+// keyFaults says of each key and value that does not fit what to do, without the
+// names of our types.
+func keyFaults(e *yaml.TypeError) error {
+	if e == nil {
+		return nil
+	}
+	var faults []error
+	for _, text := range e.Errors {
+		if m := unknownKey.FindStringSubmatch(text); m != nil {
+			text = fmt.Sprintf("line %s: %s: there is no such key; remove it or mend its name", m[1], m[2])
+		}
+		faults = append(faults, errors.New(text))
+	}
+	return errors.Join(faults...)
 }
 
 // paths are the members that name files.
@@ -206,9 +230,8 @@ func (t TenantConfig) check() error {
 		faults = append(faults,
 			want(sealpost.IsName(k.Name), "tenants: %s: an API key has no proper name", t.App),
 			want(err == nil, "tenants: %s: API key %s: sha256 is not 64 hexadecimal digits", t.App, k.Name))
-		if _, err := api.ParseScopes(k.Scopes); err != nil {
-			faults = append(faults, fmt.Errorf("tenants: %s: API key %s: %w", t.App, k.Name, err))
-		}
+		_, err = api.ParseScopes(k.Scopes)
+		faults = append(faults, want(err == nil, "tenants: %s: API key %s: want scopes of send, read, enrol and manage, at least one and none twice", t.App, k.Name))
 	}
 	return errors.Join(faults...)
 }

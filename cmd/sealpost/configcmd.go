@@ -29,18 +29,25 @@ func configCheckCommand() *cobra.Command {
 			}
 			c, err := readConfig(path)
 			if err != nil {
-				return exit{exitUsage, err}
+				return err
 			}
 			if show {
 				return yaml.NewEncoder(cmd.OutOrStdout()).Encode(c)
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s is in order: %d tenants, log %s, data in %s\n", path, len(c.Tenants), c.Origin, c.Data)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is in order: %s, log %s, data in %s\n", path, tenants(len(c.Tenants)), c.Origin, c.Data)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the YAML file")
 	cmd.Flags().BoolVar(&show, "show", false, "print the configuration with its defaults filled in")
 	return cmd
+}
+
+func tenants(n int) string {
+	if n == 1 {
+		return "1 tenant"
+	}
+	return fmt.Sprintf("%d tenants", n)
 }
 
 func configInitCommand() *cobra.Command {

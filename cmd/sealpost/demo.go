@@ -33,7 +33,7 @@ type demoSummary struct {
 	Messages  int     `json:"messages"`
 	Delivered int     `json:"delivered"`
 	Proven    int     `json:"proven"`
-	Refused   int     `json:"refused"` // input lines that were not taken
+	Refused   int     `json:"refused"` // input lines that the template or the relay did not take
 	ElapsedMS int64   `json:"elapsed_ms"`
 	Log       demoLog `json:"log"`
 }
@@ -569,7 +569,9 @@ func (d *demo) writeTable(w io.Writer, s demoSummary) {
 		}
 		rows = append(rows, []string{m.id.String(), m.line.To, m.line.Template, endWord(m.status), levels(m.status), strings.ToUpper(m.verdict.String())})
 	}
-	writeTable(w, rows)
+	if len(d.sent) > 0 {
+		writeTable(w, rows)
+	}
 	for _, m := range d.sent {
 		if m.why != "" {
 			fmt.Fprintf(w, "! %s: %s\n", m.id, m.why)
@@ -584,10 +586,10 @@ The log %s has %d leaves. There are no witnesses (policy: witnesses 0), so
 its order is the relay's own word; the phones' keys are software. What is proven and
 what is not: sealpost verify prints it with each claim.
 `, s.Proven, s.Messages, float64(s.ElapsedMS)/1000, s.Delivered, s.Log.Origin, s.Log.Size)
-	if d.out != "" {
+	if d.out != "" && len(d.sent) > 0 {
 		fmt.Fprintf(w, "\nJudge one again:  sealpost verify %s --policy %s\n",
 			filepath.Join(d.out, d.sent[0].id.String()+".sealpost"), filepath.Join(d.out, "policy.json"))
-	} else {
+	} else if d.out == "" {
 		fmt.Fprintln(w, "\nKeep the bundles with --out DIR, and everything else with --data DIR.")
 	}
 }

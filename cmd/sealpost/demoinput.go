@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // sample is what the demo sends without --input: 30 lines over all templates.
@@ -105,7 +106,7 @@ func parseDemoLine(b []byte) (demoLine, error) {
 		return line, errors.New("to: want a phone number such as +491511234567")
 	}
 	if !slices.Contains(demoTemplates, in.Template) {
-		return line, fmt.Errorf("template: want one of %v", demoTemplates)
+		return line, fmt.Errorf("template: want one of %s", strings.Join(demoTemplates, ", "))
 	}
 	for name, v := range in.Data {
 		switch v := v.(type) {

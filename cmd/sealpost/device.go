@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -59,7 +58,7 @@ func (t *deviceTool) close() error { return t.store.Close() }
 func pushData(p lab.Push) ([]byte, error) {
 	for _, key := range []string{fcm.KeySealed, fcm.KeyTicket} {
 		if text, ok := p.Data[key]; ok {
-			return base64.RawURLEncoding.Strict().DecodeString(text)
+			return unbase64(text)
 		}
 	}
 	return nil, errors.New("the push carries nothing of ours")
@@ -90,6 +89,9 @@ func openDeviceFolder(dir string) (*deviceTool, DeviceFile, error) {
 		return nil, DeviceFile{}, usage("--device is missing; name the device's folder (sealpost device enroll makes one)")
 	}
 	file, err := readYAML[DeviceFile](filepath.Join(dir, deviceFile))
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s is no device's folder: %w; sealpost device enroll makes one", dir, err)
+	}
 	if err != nil {
 		return nil, file, err
 	}

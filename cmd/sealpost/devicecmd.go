@@ -60,27 +60,59 @@ func deviceApproveCommand() *cobra.Command {
 		Short: "Check the devices that answered, and sign a key event for each good one",
 		Args:  args(cobra.NoArgs),
 		RunE: withSender(&dir, func(cmd *cobra.Command, t *senderTool, _ []string) error {
-			done, err := t.Approve(cmd.Context())
-			bad := false
+			done, err := t.approve(cmd.Context())
+			code := 0
 			for _, a := range done {
-				if a.Err != nil {
-					bad = true
+				switch {
+				case a.Err == nil:
+					fmt.Fprintf(cmd.OutOrStdout(), "%s %s key\n", a.Device, a.Assurance)
+				case errors.Is(a.Err, client.ErrAnswer):
+					code = 40
 					fmt.Fprintf(cmd.ErrOrStderr(), "refused %s: %v\n", a.ID, a.Err)
-					continue
+				default:
+					code = exitIO // nothing is known of it yet
+					fmt.Fprintf(cmd.ErrOrStderr(), "signed and not yet taken by the relay, %s: %v; approve again\n", a.ID, a.Err)
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s %s key\n", a.Device, a.Assurance)
-			}
-			if err == nil && bad {
-				return exit{code: 40}
 			}
 			if err == nil && len(done) == 0 {
 				fmt.Fprintln(cmd.ErrOrStderr(), "no device waits for approval")
+			}
+			if err == nil && code != 0 {
+				err = exit{code: code}
 			}
 			return err
 		}),
 	}
 	senderFlag(cmd, &dir)
 	return cmd
+}
+
+// approve decides every answer that waits. The relay takes no device's key event
+// before the sender's own is in the log, a moment after the first invitation, so
+// it is asked again while it is busy.
+func (t *senderTool) approve(ctx context.Context) (done []client.Approval, err error) {
+	until := time.Now().Add(busyWithin)
+	for wait := pollFirst; ; wait = min(2*wait, pollMost) {
+		round, err := t.Approve(ctx)
+		if err != nil && !isBusy(err) {
+			return append(done, round...), err
+		}
+		again := err != nil
+		for _, a := range round {
+			again = again || isBusy(a.Err)
+		}
+		if !again || time.Now().After(until) {
+			return append(done, round...), err
+		}
+		for _, a := range round {
+			if !isBusy(a.Err) {
+				done = append(done, a)
+			}
+		}
+		if err := pause(ctx, wait); err != nil {
+			return done, err
+		}
+	}
 }
 
 func deviceEnrollCommand() *cobra.Command {
@@ -250,7 +282,7 @@ func deviceInboxCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), all)
+				return writeJSON(cmd.OutOrStdout(), append([]client.Notification{}, all...))
 			}
 			rows := [][]string{}
 			for _, n := range all {

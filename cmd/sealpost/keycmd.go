@@ -77,7 +77,7 @@ func keyMakeCommand() *cobra.Command {
 		RunE: withSender(&dir, func(cmd *cobra.Command, t *senderTool, given []string) error {
 			set, err := api.ParseScopes(scopes)
 			if err != nil {
-				return usage("--scopes: %v", err)
+				return usage("--scopes: want some of send, read, enrol and manage, none twice")
 			}
 			k, err := t.api.MakeKey(cmd.Context(), given[0], set)
 			if err != nil {

@@ -32,11 +32,14 @@ type logFolder struct {
 	verifier note.Verifier
 }
 
-// logFlags adds the flags that name a folder and whom to trust.
-func logFlags(cmd *cobra.Command) func() (logFolder, error) {
+// logFlags adds the flags that name a folder and whom to trust. Only a command
+// that opens statements needs the relay's keys.
+func logFlags(cmd *cobra.Command, opens bool) func() (logFolder, error) {
 	var data, keys, vkey string
 	cmd.Flags().StringVar(&data, "data", "", "the relay's folder, or a demo's")
-	cmd.Flags().StringVar(&keys, "keys", "", `the relay's key folder (default: the folder with ".keys" appended)`)
+	if opens {
+		cmd.Flags().StringVar(&keys, "keys", "", `the relay's key folder (default: the folder with ".keys" appended)`)
+	}
 	cmd.Flags().StringVar(&vkey, "vkey", "", "the log's verifier key (default: the folder's own log.vkey, which proves less)")
 	return func() (logFolder, error) {
 		if data == "" {
@@ -48,6 +51,9 @@ func logFlags(cmd *cobra.Command) func() (logFolder, error) {
 		}
 		if vkey == "" {
 			b, err := readBounded(cfg.vkeyFile(), 4<<10)
+			if errors.Is(err, os.ErrNotExist) {
+				err = fmt.Errorf("%s is no relay's folder: %w; name the folder that data names in its configuration, or give --vkey", data, err)
+			}
 			if err != nil {
 				return logFolder{}, err
 			}
@@ -91,7 +97,7 @@ stopped, or give --log-only.
 Exit codes: 0 sound, 40 damaged, 64 usage, 70 could not check.`,
 		Args: args(cobra.NoArgs),
 	}
-	folder := logFlags(cmd)
+	folder := logFlags(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		f, err := folder()
 		if err != nil {
@@ -193,7 +199,7 @@ func logCheckpointCommand() *cobra.Command {
 		Short: "Print the newest checkpoint, after checking its signature",
 		Args:  args(cobra.NoArgs),
 	}
-	folder := logFlags(cmd)
+	folder := logFlags(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		f, err := folder()
 		if err != nil {
@@ -235,7 +241,7 @@ func logTailCommand() *cobra.Command {
 		Short: "Print the newest leaves: index and bytes",
 		Args:  args(cobra.NoArgs),
 	}
-	folder := logFlags(cmd)
+	folder := logFlags(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		f, err := folder()
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,7 +53,7 @@ func usage(format string, args ...any) error { return exit{exitUsage, fmt.Errorf
 
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	root := newRoot()
+	root := newRoot(args)
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -69,10 +70,15 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	if err != nil {
 		fmt.Fprintln(errw, "sealpost:", err)
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		fmt.Fprintln(errw, "nothing listens at that address: start the relay (sealpost serve), or mend the address; sealpost doctor says more")
+	}
 	return code
 }
 
-func newRoot() *cobra.Command {
+// newRoot makes the commands. cobra makes the completion command only where the
+// words of the call ask for it.
+func newRoot(words []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sealpost",
 		Short: "Messages sealed end to end, with evidence that anyone can check offline",
@@ -88,9 +94,10 @@ Begin with:  sealpost demo`,
 		return usage("%v; run %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(commands()...)
+	root.InitDefaultCompletionCmd(words...)
 	group(root)
 	for _, cmd := range root.Commands() {
-		if cmd.HasSubCommands() && !cmd.Runnable() {
+		if cmd.HasSubCommands() && (!cmd.Runnable() || cmd.Name() == "completion") {
 			group(cmd)
 		}
 	}
@@ -109,12 +116,16 @@ func group(cmd *cobra.Command) {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
-// args makes a wrong number of arguments a usage error.
+// args makes a wrong number of arguments a usage error that shows the call.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
-		if err := check(cmd, given); err != nil {
-			return usage("%v; run %s --help", err, cmd.CommandPath())
+		if check(cmd, given) == nil {
+			return nil
 		}
-		return nil
+		fault := "a word is missing"
+		if n := len(given); n > 0 {
+			fault = fmt.Sprintf("%q is a word too many", given[n-1])
+		}
+		return usage("%s; want: %s; run %s --help", fault, strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.CommandPath())
 	}
 }

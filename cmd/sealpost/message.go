@@ -172,6 +172,8 @@ with --disclose or single fields with --field.`,
 			}
 			defer t.close()
 			switch _, err := t.Sync(cmd.Context(), id); {
+			case errors.Is(err, sealpost.ErrNotFound):
+				return fmt.Errorf("%w in this sender's store; sealpost message list shows what is there", err)
 			case errors.Is(err, client.ErrExhibit):
 				fmt.Fprintf(cmd.ErrOrStderr(), "without what was refused, which sealpost fault prove writes: %v\n", err)
 			case err != nil:

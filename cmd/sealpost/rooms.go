@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/sealpost/sealpost"
-	"github.com/sealpost/sealpost/internal/dispatch"
 	"github.com/sealpost/sealpost/internal/relay"
 	"github.com/sealpost/sealpost/internal/translog"
 )
@@ -47,40 +45,4 @@ func (l relayLog) Had(_ context.Context, head sealpost.Head) (bool, error) {
 	}
 	root, err := l.RootAt(head.Size)
 	return err == nil && root == head.Root, err
-}
-
-// relayQueue is the relay's outbox as a dispatcher's route asks for it.
-type relayQueue struct {
-	relay *relay.Relay
-	wake  <-chan struct{}
-}
-
-var _ dispatch.Queue = relayQueue{}
-
-func newRelayQueue(r *relay.Relay) relayQueue { return relayQueue{r, r.Wake()} }
-
-func (q relayQueue) Wake() <-chan struct{} { return q.wake }
-
-func (q relayQueue) Claim(ctx context.Context, n int, lease time.Duration) ([]sealpost.Work, error) {
-	return q.relay.ClaimWork(ctx, lease, n)
-}
-
-// Complete holds a statement of every attempt that was made. Work that was not
-// attempted is free again when its lease ends.
-func (q relayQueue) Complete(ctx context.Context, done []dispatch.Done) error {
-	tried := make([]relay.Tried, 0, len(done))
-	for _, d := range done {
-		if !d.Attempted() {
-			continue
-		}
-		tried = append(tried, relay.Tried{App: d.Work.Message.App, Retry: d.Retry, Attempt: sealpost.Attempt{
-			Attempt: d.Attempt, ID: d.Work.Message.ID, Commitment: d.Work.Message.Commitment,
-			Device: d.Work.Device, Carrier: d.Work.Endpoint.Carrier, Number: d.Work.Number,
-			Started: d.Started, Ended: d.Ended, Result: d.Result.Outcome, Code: d.Result.Code,
-		}})
-	}
-	if len(tried) == 0 {
-		return nil
-	}
-	return q.relay.CompleteAttempts(ctx, tried)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/client"
 )
 
@@ -30,9 +31,12 @@ Any other text field is shown on a line of its own.`,
 		Example: `  sealpost send --sender sender --to +491511234567 --template otp --data '{"code":"493817"}' --wait 30s`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !json.Valid([]byte(orEmpty(data))) {
+				return usage(`--data: want a JSON object, such as '{"code":"493817"}'`)
+			}
 			line, err := json.Marshal(map[string]any{"to": to, "template": template, "data": json.RawMessage(orEmpty(data))})
 			if err != nil {
-				return usage("--data: want a JSON object: %v", err)
+				return err
 			}
 			in, err := parseDemoLine(line)
 			if err != nil {
@@ -46,9 +50,15 @@ Any other text field is shown on a line of its own.`,
 			if err := t.ready(cmd.Context()); err != nil {
 				return err
 			}
-			id, err := t.Send(cmd.Context(), client.Message{To: in.To, Template: in.Template, Data: in.Data, Transaction: transaction})
+			id, err := t.send(cmd.Context(), client.Message{To: in.To, Template: in.Template, Data: in.Data, Transaction: transaction})
 			if errors.Is(err, client.ErrData) {
 				return usage("%v", err)
+			}
+			if errors.Is(err, client.ErrNoDevice) {
+				return fmt.Errorf("%w; sealpost device invite and device approve give it one", err)
+			}
+			if errors.Is(err, client.ErrPending) {
+				return fmt.Errorf("%w; it is kept, and the next sealpost send posts it first", err)
 			}
 			if err != nil {
 				return err
@@ -80,6 +90,19 @@ Any other text field is shown on a line of its own.`,
 	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long for the outcome and its proofs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// send seals and sends one message. The relay gives out no KeyPackage of a device
+// before its key event is in the log, a moment after it was approved, so it is
+// asked again while it is busy. What is sealed already is never sealed again.
+func (t *senderTool) send(ctx context.Context, m client.Message) (id sealpost.MessageID, err error) {
+	until := time.Now().Add(busyWithin)
+	for wait := pollFirst; ; wait = min(2*wait, pollMost) {
+		id, err = t.Send(ctx, m)
+		if !isBusy(err) || errors.Is(err, client.ErrPending) || time.Now().After(until) || pause(ctx, wait) != nil {
+			return id, err
+		}
+	}
 }
 
 func orEmpty(data string) string {

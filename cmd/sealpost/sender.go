@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -68,6 +68,9 @@ func (t *senderTool) close() error { return t.store.Close() }
 
 func readSenderFile(path string) (SenderFile, error) {
 	f, err := readYAML[SenderFile](path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s is no sender's folder: %w; sealpost config init makes one", filepath.Dir(path), err)
+	}
 	if err != nil {
 		return f, err
 	}
@@ -85,12 +88,15 @@ func readSenderFile(path string) (SenderFile, error) {
 
 // parseKey reads a COSE_Key in base64url.
 func parseKey(text string) (sealpost.PublicKey, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	b, err := unbase64(text)
 	if err != nil {
-		return sealpost.PublicKey{}, fmt.Errorf("not unpadded base64url: %w", err)
+		return sealpost.PublicKey{}, err
 	}
 	return sealpost.ParsePublicKey(b)
 }
+
+// unbase64 reads unpadded base64url in its one spelling.
+func unbase64(text string) (b api.Bytes, err error) { return b, b.UnmarshalText([]byte(text)) }
 
 // policy is the trust that this sender's folder holds: its own key, the pinned
 // relay and log, and no witnesses, because there are none yet.
@@ -118,6 +124,8 @@ func (t *senderTool) bundle(id sealpost.MessageID, open client.Disclose) ([]byte
 const (
 	pollFirst = 50 * time.Millisecond
 	pollMost  = time.Second
+
+	busyWithin = 20 * time.Second // a command asks a busy relay again for so long
 )
 
 // settle syncs a message until its evidence is complete or ctx ends.

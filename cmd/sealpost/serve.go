@@ -36,6 +36,7 @@ const appendsPerCheckpoint = 10
 type server struct {
 	cfg       Config
 	logger    *slog.Logger
+	now       func() time.Time
 	statement *sealpost.PrivateKey
 	vkey      string
 
@@ -47,10 +48,15 @@ type server struct {
 	listener   net.Listener
 }
 
-// openServer builds a relay, room by room, in the order in which they need each
-// other. Nothing is served before [server.run].
-func openServer(ctx context.Context, cfg Config, logger *slog.Logger) (s *server, err error) {
-	s = &server{cfg: cfg, logger: logger}
+// openServer builds a relay on the machine's clock.
+func openServer(ctx context.Context, cfg Config, logger *slog.Logger) (*server, error) {
+	return openServerAt(ctx, cfg, logger, time.Now)
+}
+
+// openServerAt builds a relay, room by room, in the order in which they need
+// each other. Nothing is served before [server.run].
+func openServerAt(ctx context.Context, cfg Config, logger *slog.Logger, now func() time.Time) (s *server, err error) {
+	s = &server{cfg: cfg, logger: logger, now: now}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -85,7 +91,7 @@ func (s *server) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.store, err = store.Open(ctx, store.Config{Dir: s.cfg.Data, Keys: keys, Now: time.Now, Logger: s.logger})
+	s.store, err = store.Open(ctx, store.Config{Dir: s.cfg.Data, Keys: keys, Now: s.now, Logger: s.logger})
 	return err
 }
 
@@ -132,7 +138,7 @@ func (s *server) openRelay(context.Context) (err error) {
 		}
 	}
 	s.relay, err = relay.New(relay.Config{Store: s.store, Log: relayLog{s.log}, Tenants: tenants, Statement: s.statement,
-		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: time.Now, Logger: s.logger,
+		Origin: s.cfg.Origin, Carriers: s.carriers(), Now: s.now, Logger: s.logger,
 		Full: store.ErrFull, Lost: []error{store.ErrUncertain, translog.ErrBroken},
 		Gather: s.cfg.checkpointInterval() / appendsPerCheckpoint})
 	return err
@@ -158,12 +164,12 @@ func (s *server) openCarriers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	carrier, err := fcm.New(fcm.Config{Account: account, Now: time.Now, BaseURL: s.cfg.FCM.URL})
+	carrier, err := fcm.New(fcm.Config{Account: account, Now: s.now, BaseURL: s.cfg.FCM.URL})
 	if err != nil {
 		return err
 	}
-	s.dispatcher, err = dispatch.New(dispatch.Config{Now: time.Now, Random: rand.Reader, Log: s.logger,
-		Routes: []dispatch.Route{{Carrier: carrier, Queue: newRelayQueue(s.relay)}}})
+	s.dispatcher, err = dispatch.New(dispatch.Config{Now: s.now, Random: rand.Reader, Log: s.logger,
+		Routes: []dispatch.Route{{Carrier: carrier, Queue: newRelayQueue(s.relay, s.now)}}})
 	return err
 }
 
@@ -180,7 +186,7 @@ func (s *server) openTenants(ctx context.Context) error {
 				return err
 			}
 			err = s.store.PutAPIKey(ctx, sealpost.APIKey{Name: k.Name, App: t.App, Hash: sealpost.Hash(hash), Scopes: scopes,
-				Created: sealpost.FromTime(time.Now())})
+				Created: sealpost.FromTime(s.now())})
 			if err != nil && !errors.Is(err, sealpost.ErrConflict) { // there already, or revoked since
 				return err
 			}
@@ -198,7 +204,7 @@ func (s *server) openAPI(context.Context) (err error) {
 // doors are the rooms behind the API.
 func (s *server) doors() api.ServerConfig {
 	return api.ServerConfig{Intake: s.relay, Reading: s.relay, Directory: s.relay, DeviceRoad: s.relay,
-		Keys: s.relay, Gate: s.relay, Log: s.log.Handler(), Now: time.Now, Logger: s.logger, BaseURL: s.cfg.URL}
+		Keys: s.relay, Gate: s.relay, Log: s.log.Handler(), Now: s.now, Logger: s.logger, BaseURL: s.cfg.URL}
 }
 
 // run serves until ctx ends, and returns when everything has ended: first no
@@ -337,11 +343,7 @@ func serveConfig(path, data string) (Config, error) {
 	case path != "" && data != "":
 		return Config{}, usage("--config and --data: give one of them")
 	case path != "":
-		cfg, err := readConfig(path)
-		if err != nil {
-			return cfg, exit{exitUsage, err}
-		}
-		return cfg, nil
+		return readConfig(path)
 	case data != "":
 		cfg, err := Config{Data: relayFolder(data)}.complete()
 		if err != nil {

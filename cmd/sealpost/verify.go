@@ -20,7 +20,8 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify FILE --policy FILE",
 		Short: "Judge a bundle offline",
 		Long: `Judge a bundle (.sealpost) under a policy of your own: no network, no relay. Each
-claim is printed with what it rests on, its time and its limit.
+claim is printed with what it rests on, its time and its limit. With --at an earlier
+time, what did not exist yet proves nothing: the bundle is incomplete.
 
 Exit codes: 0 proven, 10 incomplete, 20 trust expired, 30 diverged (two signed
 histories), 40 refused, 64 usage, 70 could not check.`,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -26,7 +27,7 @@ func versionCommand() *cobra.Command {
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), v)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "sealpost %s %s %s\n", v.Version, v.Go, v.Revision)
+			fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace("sealpost "+v.Version+" "+v.Go+" "+v.Revision))
 			return nil
 		},
 	}

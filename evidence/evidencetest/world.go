@@ -59,6 +59,8 @@ type World struct {
 	// Spoil changes a step's bytes after they are signed and before they are
 	// logged; they must still parse.
 	Spoil map[string]func([]byte)
+	// Accepted is when the relay says that it accepted a step.
+	Accepted map[string]sealpost.UnixMilli
 
 	Message sealpost.MessageID
 	Roster  sealpost.Roster
@@ -79,7 +81,7 @@ var Honest = []string{"enrol-sender", "enrol-0", "enrol-1", "noise", "commitment
 // one with ES256 keys.
 func New() *World {
 	w := &World{Log: NewLog(Origin, 9), HashAlg: sealpost.SHA256, Steps: slices.Clone(Honest),
-		Edit: map[string]func(sealpost.Statement) sealpost.Statement{}, By: map[string]sealpost.Signer{}, Spoil: map[string]func([]byte){}, Entries: map[string]Entry{},
+		Edit: map[string]func(sealpost.Statement) sealpost.Statement{}, By: map[string]sealpost.Signer{}, Spoil: map[string]func([]byte){}, Accepted: map[string]sealpost.UnixMilli{}, Entries: map[string]Entry{},
 		random: rand.NewChaCha8([32]byte{1: 's', 2: 'e', 3: 'a', 4: 'l'}),
 		Content: sealpost.Content{Text: "Pay 12.00 EUR to Example Shop? Code 493817",
 			Fields: []sealpost.Field{{Name: "amount", Value: "12.00 EUR"}, {Name: "payee", Value: "Example Shop"}, {Name: "code", Value: "493817"}}}}
@@ -126,7 +128,11 @@ func (w *World) Tell() *World {
 			signed, err = sealpost.Parse(raw)
 			check(err)
 		}
-		w.Add(step, signed, Start+sealpost.UnixMilli(i)*100)
+		accepted, told := w.Accepted[step]
+		if !told {
+			accepted = Start + sealpost.UnixMilli(i)*100
+		}
+		w.Add(step, signed, accepted)
 	}
 	return w
 }

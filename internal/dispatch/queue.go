@@ -34,7 +34,9 @@ func (d Done) Attempted() bool { return d.Result.Outcome != NotAttempted }
 // statement of each Done that was attempted, and its Retry. It is idempotent by
 // Attempt id, so that a call whose answer was lost can be repeated. It may keep
 // nothing of the slice it is given. A Done whose lease has run out is still
-// recorded: the attempt took place.
+// recorded: the attempt took place. Work that was not attempted is handed out again
+// at its Retry, under what is left of its lease or a new one, or when its lease
+// ends where that comes first.
 //
 // Wake's channel, always the same one, receives when new work may be due, and may
 // receive for no reason. Work that becomes due by time need not wake anybody.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +17,7 @@ import (
 )
 
 // R7: what package sealpost refuses while it reads a submission has its own
-// problem types too. The words are package sealpost's, so this test breaks when
-// they change.
+// problem types too, whichever of its functions refuses.
 func TestProblem(t *testing.T) {
 	key := newKey(t, sealpost.EdDSA)
 	honest := func() sealpost.Commitment {
@@ -352,4 +352,17 @@ type countingLog struct {
 func (l *countingLog) Append(ctx context.Context, leaves [][]byte) (uint64, error) {
 	l.appends = append(l.appends, len(leaves))
 	return l.Log.Append(ctx, leaves)
+}
+
+// FuzzCursor: a cursor has one spelling.
+func FuzzCursor(f *testing.F) {
+	f.Add("")
+	f.Add("17")
+	f.Add("017")
+	f.Fuzz(func(t *testing.T, s string) {
+		n, p := parseCursor(s)
+		if p == nil && s != "" && strconv.FormatUint(n, 10) != s {
+			t.Errorf("%q is accepted and is written %d", s, n)
+		}
+	})
 }

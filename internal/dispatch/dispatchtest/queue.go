@@ -87,6 +87,53 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 			t.Errorf("number %d after no attempt, want 1", again[0].Number)
 		}
 	})
+	t.Run("given back for later", func(t *testing.T) {
+		r := rig(t)
+		r.Add(2)
+		w := claim(t, r, 2, 2)
+		later := sealpost.FromTime(r.Now()).Add(lease / 4)
+		complete(t, r, attempted(t, r, &w[0], sealpost.Accepted, 0),
+			dispatch.Done{Work: &w[1], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: later})
+		claim(t, r, 2, 0)
+		r.Advance(lease/4 + time.Millisecond)
+		if again := claim(t, r, 2, 1); again[0].Message.ID != w[1].Message.ID || again[0].Number != 1 {
+			t.Errorf("another piece of work, or number %d, want 1", again[0].Number)
+		}
+		claim(t, r, 2, 0)
+		r.Advance(lease + time.Millisecond)
+		if again := claim(t, r, 2, 1); again[0].Number != 1 { // it was not named: its lease is over
+			t.Errorf("number %d after no attempt, want 1", again[0].Number)
+		}
+	})
+	t.Run("given back without a lease", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		w := claim(t, r, 1, 1)
+		r.Advance(lease - 5*time.Second) // too little for an attempt
+		complete(t, r, dispatch.Done{Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeLeaseSpent}, Retry: sealpost.FromTime(r.Now())})
+		again, err := r.Queue.Claim(t.Context(), 10, lease)
+		if err == nil && len(again) == 0 { // it waits for the old lease to end
+			r.Advance(5*time.Second + time.Millisecond)
+			again, err = r.Queue.Claim(t.Context(), 10, lease)
+		}
+		if err != nil || len(again) != 1 {
+			t.Fatalf("claim: %d pieces of work and %v, want 1", len(again), err)
+		}
+		if again[0].Number != 1 || again[0].Lease.Time().Sub(r.Now()) < lease-time.Second {
+			t.Errorf("number %d, lease %v: a lease that was spent is no use again", again[0].Number, again[0].Lease)
+		}
+	})
+	t.Run("given back and not asked for", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		w := claim(t, r, 1, 1)
+		complete(t, r, dispatch.Done{Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: sealpost.FromTime(r.Now())})
+		r.Advance(lease + time.Millisecond)
+		if again := claim(t, r, 10, 1); again[0].Lease.Time().Sub(r.Now()) < lease-time.Second {
+			t.Errorf("lease %v is of before", again[0].Lease)
+		}
+		claim(t, r, 10, 0)
+	})
 	t.Run("wake", func(t *testing.T) {
 		r := rig(t)
 		r.Add(1)

@@ -2,6 +2,7 @@ package fcm
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -72,6 +73,55 @@ func FuzzClassify(f *testing.F) {
 		}
 		if r.Outcome == sealpost.Accepted && (status != 200 || !strings.Contains(body, "/")) {
 			t.Fatalf("%d %q was called accepted", status, body)
+		}
+	})
+}
+
+// A service account that is accepted can stand in a path and a header, and what
+// is refused is refused without repeating the key.
+func FuzzParseAccount(f *testing.F) {
+	const secret = "MIICdgIBADANBgkqhkiG9w0BAQEFAASC"
+	f.Add("service_account", "project-1", "key-1", "-----BEGIN PRIVATE KEY-----\n"+secret+"\n-----END PRIVATE KEY-----\n", "push@p.example", "https://token.example/token")
+	f.Add("service_account", "Project/1", "k", secret, "e", "http://127.0.0.1:1/token")
+	f.Add("user", "", "", "", "", "ftp://x")
+	f.Fuzz(func(t *testing.T, kind, project, id, key, email, tokenURL string) {
+		file, err := json.Marshal(map[string]string{"type": kind, "project_id": project, "private_key_id": id, "private_key": key,
+			"client_email": email, "token_uri": tokenURL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := ParseAccount(file)
+		if err != nil {
+			if len(key) > 8 && strings.Contains(err.Error(), key) {
+				t.Errorf("the error repeats the key: %v", err)
+			}
+			return
+		}
+		if a.Project() != project || !isProject(project) {
+			t.Errorf("project %q is read as %q", project, a.Project())
+		}
+	})
+}
+
+// Whatever a token endpoint answers, what is taken for a token can stand in a
+// header, and it does not live longer than its bound.
+func FuzzToken(f *testing.F) {
+	for _, s := range []string{`{"access_token":"ya29.a-b_c~d+e/f=","expires_in":3599,"token_type":"Bearer"}`,
+		`{"access_token":"a\r\nX: y","expires_in":3599,"token_type":"Bearer"}`, `{"access_token":"a","expires_in":9223372036854775807,"token_type":"bearer"}`, `[]`, ``} {
+		f.Add([]byte(s))
+	}
+	asked := time.Unix(1_800_000_000, 0)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b, err := new(tokens).parse(asked, body)
+		if err != nil {
+			return
+		}
+		token, bearer := strings.CutPrefix(b.header().Get("Authorization"), "Bearer ")
+		if !bearer || !isHeaderValue(token) {
+			t.Errorf("%q: a header of %d bytes that cannot be one", body, len(token))
+		}
+		if life := b.until.Sub(asked); life < tokenLifeMin || life > tokenLifeMax || b.renew.Before(asked) || b.renew.After(b.until) {
+			t.Errorf("%q: lives %v, is renewed after %v", body, life, b.renew.Sub(asked))
 		}
 	})
 }

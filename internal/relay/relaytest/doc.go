@@ -3,5 +3,6 @@
 // two ways there are, lost and done but not acknowledged.
 //
 // They are held to the contracts in the relay's ports and keep no promise beyond
-// them. They are no store for anything but tests: nothing is durable.
+// them. They are no store for anything but tests: nothing is durable. Every log,
+// this one too, passes [LogContract].
 package relaytest

@@ -22,8 +22,12 @@ func draft() *evidencetest.World {
 
 func minimal() *evidencetest.World { return draft().Tell() }
 
-// bundle keeps one case.
+// bundle keeps one case, judged at the usual time.
 func (m *maker) bundle(name string, raw []byte, p evidence.Policy, status evidence.Status, why string) {
+	m.bundleAt(at, name, raw, p, status, why)
+}
+
+func (m *maker) bundleAt(at sealpost.UnixMilli, name string, raw []byte, p evidence.Policy, status evidence.Status, why string) {
 	policy, err := p.Encode()
 	check(err)
 	m.index.Bundles = append(m.index.Bundles, vectors.Bundle{Name: name, File: m.put("bundles", name, ".sealpost", raw), Policy: m.put("bundles", name, ".policy.json", policy),
@@ -58,6 +62,45 @@ func (m *maker) bundles() {
 	p := w.Policy()
 	p.ValidUntil = at - 1
 	m.bundle("expired-policy", encode(w.Bundle()), p, evidence.TrustExpired, "valid until")
+	m.notYet(encode)
+}
+
+// notYet judges before the usual time: what does not exist yet proves nothing,
+// and only a device's clock is free to say what it likes.
+func (m *maker) notYet(encode func(*evidence.Bundle) []byte) {
+	window := sealpost.UnixMilli(sealpost.FreshnessWindow.Milliseconds())
+	const late = at + 24*3_600_000
+	w := minimal()
+	early := evidencetest.Start - window
+	m.bundleAt(early-1, "incomplete-before-the-commitment", encode(w.Bundle()), w.Policy(), evidence.Incomplete, "the sender made it")
+
+	w = draft()
+	edit(w, "outcome", func(o *sealpost.Outcome) { o.Decided = late })
+	w.Tell()
+	m.bundleAt(late-window, "proven-at-the-end-of-the-window", encode(w.Bundle()), w.Policy(), evidence.Proven, "")
+	m.bundleAt(late-window-1, "incomplete-before-the-outcome", encode(w.Bundle()), w.Policy(), evidence.Incomplete, "the relay decided it")
+
+	w = draft()
+	w.Accepted["decrypted-0"] = late
+	w.Tell()
+	m.bundle("incomplete-before-a-promise", encode(w.Bundle()), w.Policy(), evidence.Incomplete, "its promise was given")
+
+	w = draft()
+	edit(w, "decrypted-0", func(r *sealpost.Receipt) { r.DeviceTime = late + 3650*24*3_600_000 })
+	w.Tell()
+	m.bundle("proven-device-clock-ten-years-ahead", encode(w.Bundle()), w.Policy(), evidence.Proven, "")
+
+	w = draft()
+	key := w.Log.AddWitness("witness.example/a", 40, late)
+	w.Tell()
+	p := w.Policy()
+	p.Witnesses, p.WitnessKeys = 1, []string{key}
+	m.bundle("incomplete-before-a-cosignature", encode(w.Bundle()), p, evidence.Incomplete, "1 more only after the time of judgement")
+
+	w = draft()
+	w.By["decrypted-0"] = w.Relay
+	w.Tell()
+	m.bundleAt(early-1, "refused-at-any-time", encode(w.Bundle()), w.Policy(), evidence.Refused, "is signed by")
 }
 
 func (m *maker) proven(encode func(*evidence.Bundle) []byte) {

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/internal/dispatch/dispatchtest"
+	"github.com/sealpost/sealpost/internal/relay/relaytest"
+	"github.com/sealpost/sealpost/internal/signer"
+	"github.com/sealpost/sealpost/internal/translog"
+)
+
+// DESIGN section 5, wall 5: the queue that a relay really has is held to the same
+// contract as the one in memory that dispatch is tested with.
+func TestRelayQueue(t *testing.T) {
+	dispatchtest.Queue(t, func(t *testing.T) dispatchtest.QueueRig {
+		b := newBank(t)
+		q := newRelayQueue(b.server.relay, b.now)
+		select {
+		case <-q.Wake(): // of what came before
+		default:
+		}
+		return dispatchtest.QueueRig{Queue: q, Now: b.now, Advance: func(d time.Duration) { b.advance(d) },
+			Add: func(n int) {
+				for range n {
+					b.send()
+				}
+			}}
+	})
+}
+
+// Wall 5: so is the log.
+func TestRelayLog(t *testing.T) {
+	relaytest.LogContract(t, func(t *testing.T) relaytest.LogRig {
+		dir := t.TempDir()
+		key, _, err := signer.Note(filepath.Join(dir, "log.key"), "log.example/test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := translog.Open(t.Context(), translog.Config{Dir: filepath.Join(dir, "log"), Signer: key,
+			CheckpointInterval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+			Compare: func(uint64, []byte) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), bankWithin)
+			defer cancel()
+			if err := l.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		return relaytest.LogRig{Log: relayLog{l}, Head: func() sealpost.Head {
+			c := l.Checkpoint()
+			return sealpost.Head{Size: c.Size, Root: c.Root}
+		}}
+	})
+}
