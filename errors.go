@@ -15,6 +15,9 @@ var (
 	ErrUnknownAlgorithm = fmt.Errorf("unknown algorithm: %w", ErrMalformed)
 	// ErrConflict says that an id is taken by other bytes; nothing changed.
 	ErrConflict = errors.New("the id is taken by another statement")
+	// ErrEpochTaken says that another MLS commit stands for its group and epoch;
+	// nothing changed. It matches ErrConflict too.
+	ErrEpochTaken = fmt.Errorf("another commit of this group and epoch is held: %w", ErrConflict)
 	// ErrEnded says that the message has its outcome; nothing changed.
 	ErrEnded = errors.New("the message has ended")
 	// ErrNotFound says that there is no such thing, or not for this caller.

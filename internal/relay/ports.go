@@ -16,7 +16,10 @@ import (
 // with the next seqs, without gaps, in the order of the slice; seqs start at 0.
 // It answers each Hold in order: a statement held before is Again with its first
 // Record, one whose id is taken or whose message has ended has Err and takes no
-// seq. An error says that nothing is known of the group; holding it again is
+// seq. A commitment takes the epoch of every commit in its envelope: one that is
+// taken by another commit, in the store or earlier in the group, is an error
+// matching [sealpost.ErrEpochTaken], until long after the last envelope with that
+// commit has expired. An error says that nothing is known of the group; holding it again is
 // safe. One goroutine calls it.
 //
 // Leaves returns at most max leaves from a seq on, in seq order.

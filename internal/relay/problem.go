@@ -40,6 +40,8 @@ func Problem(err error) *api.Problem {
 		return api.ErrAlgorithm
 	case errors.Is(err, sealpost.ErrSignature):
 		return api.ErrSignature
+	case errors.Is(err, sealpost.ErrEpochTaken):
+		return api.ErrEpochTaken
 	case errors.Is(err, sealpost.ErrConflict):
 		return api.ErrConflict
 	case errors.Is(err, sealpost.ErrEnded):

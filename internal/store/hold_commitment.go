@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -39,6 +40,11 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 	}
 	tag := g.vault.tag(tagStatement, h.Hash[:])
 	lookup := g.vault.messageLookup(c.ID)
+	if taken, err := g.epochTaken(h.Commits); err != nil {
+		return sealpost.Held{}, err
+	} else if taken {
+		return g.heldCommitment(lookup, tag, blob)
+	}
 	inserted, err := g.c.exec(`INSERT INTO messages (seq, lookup, tag, app, expires, carriers, release, segment, start, length, ready, outcome, phase, turn)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?) ON CONFLICT (lookup) DO NOTHING`,
 		g.next, lookup, tag, app, int64(c.Expires), carrierSet(c.Carriers), int(c.Release), blob.segment, blob.start, blob.length, int64(c.Expires))
@@ -53,14 +59,14 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 	if err != nil {
 		return sealpost.Held{}, err
 	}
-	if err := g.markBlock(app, held.Record.Seq); err != nil {
+	if err := errors.Join(g.markBlock(app, held.Record.Seq), g.takeEpochs(h.Commits, c.Expires)); err != nil {
 		return sealpost.Held{}, err
 	}
 	return held, g.planRoutes(c, held.Record.Seq)
 }
 
-// heldCommitment answers for an id that is taken, and gives up the blob that
-// was spooled for nothing.
+// heldCommitment answers for an id or an epoch that is taken, and gives up the
+// blob that was spooled for nothing.
 func (g *group) heldCommitment(lookup, tag []byte, blob ref) (sealpost.Held, error) {
 	if blob.length > 0 {
 		g.live++ // counted down again once the range is erased
@@ -68,9 +74,12 @@ func (g *group) heldCommitment(lookup, tag []byte, blob ref) (sealpost.Held, err
 			return sealpost.Held{}, err
 		}
 	}
-	r, _, err := g.c.one(`SELECT seq, tag FROM messages WHERE lookup = ?`, lookup)
+	r, found, err := g.c.one(`SELECT seq, tag FROM messages WHERE lookup = ?`, lookup)
 	if err != nil {
 		return sealpost.Held{}, err
+	}
+	if !found {
+		return sealpost.Held{}, sealpost.ErrEpochTaken
 	}
 	if !bytes.Equal(r.bytes(1), tag) {
 		return sealpost.Held{}, sealpost.ErrConflict

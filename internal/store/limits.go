@@ -38,6 +38,14 @@ const (
 	blockSize      = 1024    // seqs that one mark of a tenant stands for
 )
 
+// EpochsKept is how long the commit of a group and epoch is remembered after the
+// last message that carried it has expired. From then on nobody can fetch that
+// commit here: a device either took it, and follows no other, or has missed its
+// group's history and needs a fresh group. The lifetime of a message beyond that
+// covers a sender that was away, and repeats or replaces what it sent last.
+// So there are at most sealpost.CommitsMax rows for each message of that time.
+const EpochsKept = sealpost.LifetimeMax
+
 // AnswersKept is how long an answered invitation waits for its key event
 // beyond its own expiry.
 const AnswersKept = 7 * 24 * time.Hour

@@ -14,7 +14,7 @@ import (
 // may be called at any time; a crash inside it is made good by the next.
 func (db *DB) Sweep(ctx context.Context, now sealpost.UnixMilli) error {
 	for _, step := range []func(context.Context, sealpost.UnixMilli) (more bool, err error){
-		db.sweepBlobs, db.sweepSpool, db.sweepNonces, db.sweepEnrolments, db.sweepInbox,
+		db.sweepBlobs, db.sweepSpool, db.sweepNonces, db.sweepEnrolments, db.sweepEpochs, db.sweepInbox,
 	} {
 		for more := true; more; {
 			var err error

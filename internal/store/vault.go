@@ -41,6 +41,9 @@ const (
 	tagChallenge = "challenge"
 	tagNonce     = "nonce"
 	tagAPIKey    = "api key"
+	tagEpoch     = "epoch"
+	tagCommit    = "epoch's commit"
+	tagEpochRow  = "epoch row"
 	tagAPIName   = "api key name"
 	tagEndpoint  = "endpoint" // a domain of sealing only, as the next two
 	tagPackage   = "package"

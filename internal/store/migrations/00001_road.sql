@@ -72,6 +72,11 @@ CREATE INDEX routes_waiting ON routes (device, message) WHERE waiting IS NOT NUL
 CREATE TABLE inbox_mark (seq INTEGER NOT NULL) STRICT;
 INSERT INTO inbox_mark (seq) VALUES (0);
 
+-- Which MLS commit stands for a tenant's group and epoch, and until when that is
+-- remembered. place and content are keyed hashes, and mark is one of the whole row.
+CREATE TABLE epochs (place BLOB PRIMARY KEY, content BLOB NOT NULL, until INTEGER NOT NULL, mark BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX epochs_until ON epochs (until);
+
 -- Signing keys of devices and senders, as key events enrolled and revoked them.
 -- owner is a keyed hash of tenant and recipient, of a sender's key of the tenant.
 CREATE TABLE signing_keys (
@@ -128,6 +133,6 @@ CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INT
 
 -- +goose Down
 DROP TABLE spent; DROP TABLE segments; DROP TABLE api_keys; DROP TABLE nonces; DROP TABLE enrolments;
-DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE routes; DROP TABLE inbox_mark;
+DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE epochs; DROP TABLE signing_keys; DROP TABLE routes; DROP TABLE inbox_mark;
 DROP TABLE app_blocks; DROP TABLE messages; DROP TABLE statements; DROP TABLE data_keys; DROP TABLE apps;
 DROP TABLE wrapped_keys;
