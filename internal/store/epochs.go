@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"slices"
 
 	"github.com/sealpost/sealpost"
@@ -44,7 +43,7 @@ func (g *group) takeEpochs(commits []sealpost.EpochCommit, expires sealpost.Unix
 		}
 		if _, err := g.c.exec(`INSERT INTO epochs (place, content, until, mark) VALUES (?, ?, ?, ?)
 			ON CONFLICT (place) DO UPDATE SET until = excluded.until, mark = excluded.mark`,
-			place, content, int64(until), g.vault.markEpoch(place, content, until)); err != nil {
+			place, content, int64(until), g.vault.markEpoch(place, content, int64(until))); err != nil {
 			return err
 		}
 	}
@@ -55,9 +54,8 @@ func (v *vault) epoch(k sealpost.EpochCommit) (place, content []byte) {
 	return v.tag(tagEpoch, k.Place[:]), v.tag(tagCommit, k.Place[:], k.Commit[:])
 }
 
-// markEpoch binds the columns of a row to each other.
-func (v *vault) markEpoch(place, content []byte, until sealpost.UnixMilli) []byte {
-	return v.tag(tagEpochRow, place, content, binary.BigEndian.AppendUint64(nil, uint64(until)))
+func (v *vault) markEpoch(place, content []byte, until int64) []byte {
+	return v.mark(markEpoch, until, 0, place, content)
 }
 
 // sweepEpochs forgets commits that nobody can fetch any more: see [EpochsKept].

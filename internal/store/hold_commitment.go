@@ -8,13 +8,14 @@ import (
 	"github.com/sealpost/sealpost"
 )
 
-// States of a route.
+// States of a route, in the order in which one gives way to another. Any two
+// differ in two bits, so that a flipped one makes none of them.
 const (
-	routeOpen    = iota // the device may still be woken, or may fetch
-	routeFailed         // every way to wake it failed; it may still fetch
-	routeHanded         // it has the message and has not said more
-	routeRefused        // it refused the message
-	routeOpened         // it opened the message
+	routeOpen    = 0 // the device may still be woken, or may fetch
+	routeFailed  = 3 // every way to wake it failed; it may still fetch
+	routeHanded  = 5 // it has the message and has not said more
+	routeRefused = 6 // it refused the message
+	routeOpened  = 9 // it opened the message
 )
 
 // Queues of the outbox. A route is in at most one; its turn orders the queue.
@@ -141,7 +142,7 @@ func (g *group) markBlock(app int64, seq uint64) error {
 
 // spend gives up a range of the spool; a sweep erases it.
 func (g *group) spend(blob ref) error {
-	_, err := g.c.exec(`INSERT INTO spent (segment, start, length) VALUES (?, ?, ?)`, blob.segment, blob.start, blob.length)
+	_, err := g.c.exec(`INSERT INTO spent (segment, start, length, mark) VALUES (?, ?, ?, ?)`, blob.segment, blob.start, blob.length, g.vault.markSpent(blob))
 	return err
 }
 
@@ -150,7 +151,7 @@ func (g *group) dropBlob(m messageRow) error {
 	if m.blob.segment == 0 {
 		return nil
 	}
-	if _, err := g.c.exec(`UPDATE messages SET segment = NULL, turn = CASE WHEN phase = ? THEN NULL ELSE turn END WHERE seq = ?`, phaseEnded, m.seq); err != nil {
+	if _, err := g.c.exec(`UPDATE messages SET segment = NULL, start = 0, length = 0, turn = CASE WHEN phase = ? THEN NULL ELSE turn END WHERE seq = ?`, phaseEnded, m.seq); err != nil {
 		return err
 	}
 	return g.spend(m.blob)

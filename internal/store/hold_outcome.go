@@ -67,7 +67,7 @@ func (g *group) end(m messageRow, end sealpost.End) error {
 	if m.blob.segment != 0 {
 		turn = int64(m.expires)
 	}
-	if _, err := g.c.exec(`UPDATE messages SET outcome = ?, phase = ?, turn = ? WHERE seq = ?`, int(end), phaseEnded, turn, m.seq); err != nil {
+	if _, err := g.c.exec(`UPDATE messages SET outcome = ?, ready = ?, phase = ?, turn = ? WHERE seq = ?`, int(end), int(end), phaseEnded, turn, m.seq); err != nil {
 		return err
 	}
 	if _, err := g.c.exec(`UPDATE routes SET queue = NULL WHERE message = ? AND queue IS NOT NULL`, m.seq); err != nil {

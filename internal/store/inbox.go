@@ -24,7 +24,10 @@ type inbox struct {
 
 func loadInbox(c *conn) (*inbox, error) {
 	b := &inbox{byDevice: map[int64][]uint64{}, most: inboxMax}
-	r, _, err := c.one(`SELECT seq FROM inbox_mark`)
+	r, found, err := c.one(`SELECT seq FROM inbox_mark`)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: inbox_mark is missing", ErrDamaged)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -194,7 +194,7 @@ func (db *DB) sweepInbox(ctx context.Context, _ sealpost.UnixMilli) (bool, error
 			}
 			mark = min(to, g.inbox.mark+SweepMax)
 			if _, err := g.c.exec(`UPDATE routes SET waiting = 1 WHERE message >= ? AND message < ? AND state <= ? AND handed = 0
-				AND message IN (SELECT seq FROM messages WHERE seq >= ? AND seq < ? AND outcome IN (0, ?))`,
+				AND message IN (SELECT seq FROM messages WHERE seq >= ? AND seq < ? AND outcome IN (0, ?) AND turn IS NOT NULL)`,
 				g.inbox.mark, mark, routeFailed, g.inbox.mark, mark, int(sealpost.Delivered)); err != nil {
 				return err
 			}

@@ -1,4 +1,8 @@
 -- +goose Up
+-- Every column of every row is either sealed, bound to what is sealed, said by the
+-- signed statements, or covered by its row's mark, a keyed hash: fsck finds a
+-- change in any of them. The few that it cannot tell are listed in its test.
+
 -- The store's own keys, wrapped by the key service.
 CREATE TABLE wrapped_keys (name TEXT PRIMARY KEY, wrapped BLOB NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -73,7 +77,7 @@ CREATE TABLE inbox_mark (seq INTEGER NOT NULL) STRICT;
 INSERT INTO inbox_mark (seq) VALUES (0);
 
 -- Which MLS commit stands for a tenant's group and epoch, and until when that is
--- remembered. place and content are keyed hashes, and mark is one of the whole row.
+-- remembered. place and content are keyed hashes.
 CREATE TABLE epochs (place BLOB PRIMARY KEY, content BLOB NOT NULL, until INTEGER NOT NULL, mark BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX epochs_until ON epochs (until);
 
@@ -114,7 +118,7 @@ CREATE INDEX enrolments_key ON enrolments (signing_key) WHERE signing_key IS NOT
 CREATE INDEX enrolments_expires ON enrolments (expires);
 
 -- Nonces of requests, in the order they came; memory knows them by value.
-CREATE TABLE nonces (id INTEGER PRIMARY KEY, tag BLOB NOT NULL, until INTEGER NOT NULL) STRICT;
+CREATE TABLE nonces (id INTEGER PRIMARY KEY, tag BLOB NOT NULL, until INTEGER NOT NULL, mark BLOB NOT NULL) STRICT;
 
 CREATE TABLE api_keys (
   id INTEGER PRIMARY KEY,
@@ -126,10 +130,11 @@ CREATE TABLE api_keys (
   UNIQUE (name)
 ) STRICT;
 
--- The spool: how far a segment is written and how many envelopes in it are
--- still referred to; and the ranges that are given up and not yet erased.
-CREATE TABLE segments (id INTEGER PRIMARY KEY, tail INTEGER NOT NULL, live INTEGER NOT NULL) STRICT;
-CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY (segment, start)) STRICT, WITHOUT ROWID;
+-- The spool: how far a segment is written (which its mark covers) and how many
+-- envelopes in it are still referred to; and the ranges that are given up and not
+-- yet erased.
+CREATE TABLE segments (id INTEGER PRIMARY KEY, tail INTEGER NOT NULL, live INTEGER NOT NULL, mark BLOB NOT NULL) STRICT;
+CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (segment, start)) STRICT, WITHOUT ROWID;
 
 -- +goose Down
 DROP TABLE spent; DROP TABLE segments; DROP TABLE api_keys; DROP TABLE nonces; DROP TABLE enrolments;
