@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -222,4 +223,123 @@ func TestBundleDamageIsNamed(t *testing.T) {
 	if code, words := verify(append(bytes.Clone(honest), 0)); code != 40 {
 		t.Errorf("one byte more: exit %d\n%s", code, words)
 	}
+}
+
+// R39: any byte of the database file, its header and the inside of its trees
+// included. Either fsck names something, or the byte says nothing: every row and
+// the schema read as before.
+func TestFileDamageIsNamed(t *testing.T) {
+	r := newRuin(t)
+	const db = "sealpost.db"
+	honest := mustRead(t, filepath.Join(r.town.dir, relayDir, db))
+	want, err := dump(t, honest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var used []int // free space is zeros
+	for at, b := range honest {
+		if b != 0 {
+			used = append(used, at)
+		}
+	}
+	n := 50 // places of each kind
+	if long() {
+		n = 5000
+	}
+	var places []int
+	for range n {
+		places = append(places, r.r.IntN(len(honest)), r.r.IntN(100), used[r.r.IntN(len(used))], used[r.r.IntN(len(used))]) // the second in the header
+	}
+	silent := 0
+	for _, at := range places {
+		dir := r.town.copyOf(t)
+		path := filepath.Join(dir, relayDir, db)
+		flip(t, path, at, 1<<r.r.IntN(8))
+		spoiled := mustRead(t, path)
+		code, report, words := fsckOf(t, dir)
+		switch {
+		case code == 40 && len(report.Faults) > 0:
+		case code == 0:
+			if got, err := dump(t, spoiled); err != nil || got != want {
+				t.Errorf("byte %d of %d: it is found sound, and reads as something else: %v\n%s", at, len(honest), err, firstDifference(want, got))
+			}
+			silent++
+		default:
+			t.Errorf("byte %d of %d: exit %d, %v, %s", at, len(honest), code, report.Faults, words)
+		}
+		os.RemoveAll(dir)
+	}
+	t.Logf("%d of %d bytes said nothing", silent, len(places))
+}
+
+// meansLittle are the columns in which some change means nothing; why, and which,
+// stands in the store's own test of every value.
+const meansLittle = `'goose_db_version.tstamp', 'routes.endpoint', 'routes.turn', 'routes.queue', 'sqlite_sequence.seq', 'inbox_mark.seq'`
+
+// dump is every row of a database file and its schema, as text.
+func dump(t *testing.T, file []byte) (string, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "dump.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	out, err := dumpRows(db, `SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name`)
+	if err != nil {
+		return "", err
+	}
+	names, err := dumpRows(db, `SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`)
+	if err != nil {
+		return "", err
+	}
+	for name := range strings.FieldsSeq(strings.NewReplacer("[", "", "]", "").Replace(names)) {
+		columns, err := dumpRows(db, `SELECT coalesce(group_concat(name), '2') FROM pragma_table_info('`+name+`') WHERE '`+name+`.' || name NOT IN (`+meansLittle+`)`)
+		if err != nil {
+			return "", err
+		}
+		rows, err := dumpRows(db, `SELECT 1, `+strings.Trim(columns, "[]\n")+` FROM `+name)
+		if err != nil {
+			return "", err
+		}
+		out += name + "\n" + rows
+	}
+	return out, nil
+}
+
+func firstDifference(a, b string) string {
+	to := strings.Split(b, "\n")
+	for i, line := range strings.Split(a, "\n") {
+		if i >= len(to) || to[i] != line {
+			return line + "\nis now\n" + strings.Join(to[i:min(i+1, len(to))], "")
+		}
+	}
+	return "more rows"
+}
+
+func dumpRows(db *sql.DB, text string) (out string, err error) {
+	rows, err := db.Query(text)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	row, into := make([]any, len(columns)), make([]any, len(columns))
+	for i := range row {
+		into[i] = &row[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return "", err
+		}
+		out += fmt.Sprintf("%v\n", row)
+	}
+	return out, rows.Err()
 }

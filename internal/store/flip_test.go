@@ -6,6 +6,7 @@ import (
 	crand "crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -309,4 +310,59 @@ func namesRow(f store.Fault, tb table, key []any) bool {
 	}
 }
 
-const all = 1 << 40
+const all = 1 << 40 // a log that holds everything
+
+// Damage that Open meets before anything can be asked is named, and nothing is
+// done about it: no new key is drawn, and no file of the spool is removed.
+func TestOpenNamesDamage(t *testing.T) {
+	for name, c := range map[string]struct{ spoil, want string }{
+		"a wrapped key":              {`UPDATE wrapped_keys SET wrapped = zeroblob(60) WHERE name LIKE '%routing%'`, `wrapped_keys row "sealpost/store/routing/v1"`},
+		"the name of a wrapped key":  {`UPDATE wrapped_keys SET name = 'sealpost/store/rOuting/v1' WHERE name LIKE '%routing%'`, `wrapped_keys row "sealpost/store/rOuting/v1"`},
+		"a wrapped key is gone":      {`DELETE FROM wrapped_keys WHERE name LIKE '%lookup%'`, `wrapped_keys row "sealpost/store/lookup/v1" is missing`},
+		"the number of a segment":    {`UPDATE segments SET id = 17`, "segments row 17"},
+		"the end of a segment":       {`UPDATE segments SET tail = tail - 1`, "segments row 1"},
+		"the inbox's mark is gone":   {`DELETE FROM inbox_mark`, "inbox_mark"},
+		"a migration's number":       {`UPDATE goose_db_version SET version_id = 17 WHERE id = 2`, "goose_db_version row 2"},
+		"a migration is not applied": {`UPDATE goose_db_version SET is_applied = 0 WHERE id = 2`, "goose_db_version row 2"},
+		"a table's definition":       {`PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'promise', 'qromise') WHERE name = 'statements'`, "sqlite_schema"},
+		"an index is gone":           {`DROP INDEX messages_turn`, "sqlite_schema"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := lived(t)
+			w.Reopen()
+			spoil(t, w, c.spoil)
+			refuses(t, w, c.want)
+		})
+	}
+	t.Run("the file's first bytes", func(t *testing.T) {
+		w, _ := lived(t)
+		w.Must(w.Store.Close())
+		path := filepath.Join(w.Place(), "data", "sealpost.db")
+		b, err := os.ReadFile(path)
+		w.Must(err)
+		b[3] ^= 1
+		w.Must(os.WriteFile(path, b, 0o600))
+		refuses(t, w, "sealpost.db")
+	})
+}
+
+// refuses wants Open to name damage and to leave the folder as it is.
+func refuses(t *testing.T, w *storetest.World, want string) {
+	t.Helper()
+	w.Must(w.Store.Close())
+	spool := filepath.Join(w.Place(), "data", "spool")
+	before, err := os.ReadDir(spool)
+	w.Must(err)
+	keys, err := store.NewFileKeys(filepath.Join(w.Place(), "kek"))
+	w.Must(err)
+	db, err := store.Open(context.Background(), store.Config{Dir: filepath.Join(w.Place(), "data"), Keys: keys, Now: w.Now.Time})
+	if err == nil {
+		w.Must(db.Close())
+	}
+	if !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want damage that names %q", err, want)
+	}
+	if after, err := os.ReadDir(spool); err != nil || len(after) != len(before) || len(after) == 0 {
+		t.Errorf("the spool had %d segments and has %d, %v", len(before), len(after), err)
+	}
+}

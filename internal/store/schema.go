@@ -97,7 +97,7 @@ func findVersionFault(rows []string) error {
 	return nil
 }
 
-const schemaText = `SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema WHERE tbl_name != 'goose_db_version' ORDER BY 1`
+const schemaText = `SELECT quote(type) || quote(name) || quote(tbl_name) || quote(sql) FROM sqlite_schema WHERE tbl_name != 'goose_db_version' ORDER BY 1`
 
 // checkSchema compares the schema with one that is made anew in memory.
 func checkSchema(ctx context.Context, pool *sql.DB) error {
