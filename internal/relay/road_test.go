@@ -235,6 +235,18 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// R8: the store is swept every second, so that an envelope which every device has
+// goes soon after (DESIGN section 12, Crash).
+func TestSweepsEverySecond(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		before := w.store.Sweeps()
+		time.Sleep(10*time.Second + time.Millisecond)
+		if n := w.store.Sweeps() - before; n != 10 {
+			t.Errorf("%d sweeps in ten seconds", n)
+		}
+	})
+}
+
 // One commit stands for each group and epoch (DESIGN section 12, Sender replicas),
 // also after a restart, whoever comes with another.
 func TestEpochsOutliveARestart(t *testing.T) {

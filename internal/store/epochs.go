@@ -60,6 +60,9 @@ func (v *vault) markEpoch(place, content []byte, until int64) []byte {
 
 // sweepEpochs forgets commits that nobody can fetch any more: see [EpochsKept].
 func (db *DB) sweepEpochs(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
+	if due, err := db.due(ctx, `SELECT 1 FROM epochs WHERE until < ? LIMIT 1`, int64(now)); err != nil || !due {
+		return false, err
+	}
 	err = db.write(ctx, "epochs", func(g *group) error {
 		n, err := g.c.exec(`DELETE FROM epochs WHERE place IN (SELECT place FROM epochs WHERE until < ? LIMIT ?)`, int64(now), SweepMax)
 		more = n == SweepMax

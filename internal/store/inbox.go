@@ -90,6 +90,12 @@ func (b *inbox) list(c *conn, device int64, from uint64, limit int) (out []uint6
 	return out[:min(limit, len(out))], err
 }
 
+func (b *inbox) full() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.count > b.most
+}
+
 // over says up to which seq memory is to be relieved, 0 where it is not.
 func (b *inbox) over(next uint64) (to uint64) {
 	b.mu.RLock()

@@ -21,6 +21,7 @@ const (
 	NoncesMax      = 1 << 21     // nonces remembered at one time
 	WaitingMax     = 1 << 14     // small writes waiting for the next commit
 	SweepMax       = 2048        // rows that one transaction of a sweep touches
+	SweepRounds    = 64          // transactions of one step of a sweep
 	ReceiptsMax    = receiptsMax // receipts of one device for one message
 	AttemptsMax    = sealpost.CountedMax
 	receiptsMax    = sealpost.CountedMax / sealpost.DevicesMax

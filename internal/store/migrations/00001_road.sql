@@ -115,7 +115,8 @@ CREATE TABLE enrolments (
 ) STRICT;
 CREATE INDEX enrolments_answered ON enrolments (app, id) WHERE signing_key IS NOT NULL;
 CREATE INDEX enrolments_key ON enrolments (signing_key) WHERE signing_key IS NOT NULL;
-CREATE INDEX enrolments_expires ON enrolments (expires);
+CREATE INDEX enrolments_open ON enrolments (expires) WHERE signing_key IS NULL;
+CREATE INDEX enrolments_kept ON enrolments (expires) WHERE signing_key IS NOT NULL;
 
 -- Nonces of requests, in the order they came; memory knows them by value.
 CREATE TABLE nonces (id INTEGER PRIMARY KEY, tag BLOB NOT NULL, until INTEGER NOT NULL, mark BLOB NOT NULL) STRICT;
