@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/sealpost/sealpost"
@@ -82,7 +83,7 @@ func (f *fsck) gap(from, to uint64, name func(n uint64)) {
 // walk hands pages of rows to check, in the order of their first column. A
 // page that cannot be read is a fault, and the rest of its table with it.
 func (f *fsck) walk(ctx context.Context, table, columns string, check func(c *conn, r row) error) error {
-	for from, more := int64(-1), true; more; {
+	for from, more := int64(math.MinInt64), true; more; { // a flipped sign is damage too
 		more = false
 		err := f.db.read(ctx, table, func(c *conn) error {
 			key, _, _ := strings.Cut(columns, ",") // the row's own key, an integer
