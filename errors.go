@@ -24,6 +24,9 @@ var (
 	ErrBlobMismatch error = malformation("blob: not the one that the commitment names")
 	// ErrConflict says that an id is taken by other bytes; nothing changed.
 	ErrConflict = errors.New("the id is taken by another statement")
+	// ErrEpochTaken says that another MLS commit stands for its group and epoch;
+	// nothing changed. It matches ErrConflict too.
+	ErrEpochTaken = fmt.Errorf("another commit of this group and epoch is held: %w", ErrConflict)
 	// ErrEnded says that the message has its outcome; nothing changed.
 	ErrEnded = errors.New("the message has ended")
 	// ErrNotFound says that there is no such thing, or not for this caller.

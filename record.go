@@ -31,7 +31,8 @@ type Hold struct {
 	Part *PromisePart // nil for the relay's own statements
 
 	Commitment *Commitment
-	Blob       []byte // with Commitment: the envelope, which goes to the spool
+	Blob       []byte        // with Commitment: the envelope, which goes to the spool
+	Commits    []EpochCommit // with Commitment: the MLS commits in the envelope
 	Attempt    *Attempt
 	Retry      UnixMilli // with Attempt: when to try again; 0 ends this device's route
 	Receipt    *Receipt
@@ -52,9 +53,19 @@ func (p PromisePart) Promised(leaf Leaf, statement Hash) (Promised, error) {
 	return p.Group.Part(p.Place, PromiseEntry{Leaf: leaf, Statement: statement, OutcomeBy: p.OutcomeBy})
 }
 
+// An EpochCommit is one MLS commit and the place that it takes: a tenant, a
+// group and an epoch. One commit may stand in each place; it travels in every
+// envelope until all devices have acknowledged it (DESIGN section 12, Sender
+// replicas).
+type EpochCommit struct {
+	Place  Hash // of tenant, group and epoch
+	Commit Hash // SHA-256 of the commit
+}
+
 // A Held is what became of one Hold. Where the same statement was held before,
-// Record is that one and Again is set. Where the id is taken by another
-// statement, or the message has its outcome, Err says so and nothing changed.
+// Record is that one and Again is set. Where the id or an epoch is taken by
+// another statement, or the message has its outcome, Err says so and nothing
+// changed.
 type Held struct {
 	Record Record
 	Again  bool

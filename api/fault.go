@@ -23,6 +23,7 @@ func ProblemOf(err error) *Problem {
 		problem *Problem
 	}{
 		{sealpost.ErrNotFound, ErrNotFound},
+		{sealpost.ErrEpochTaken, ErrEpochTaken}, // is a conflict too
 		{sealpost.ErrConflict, ErrConflict},
 		{sealpost.ErrEnded, ErrEnded},
 		{sealpost.ErrUnknownAlgorithm, ErrAlgorithm},

@@ -91,8 +91,9 @@ func logFsckCommand() *cobra.Command {
 		Short: "Recompute the whole log and compare it with every stored statement, salt and blob",
 		Long: `Read every tile and recompute the root; open every stored statement, recompute
 its leaf from its salt and compare it with the log; hash every blob that is still
-there. Each fault is named with its file, bytes and index. The relay must be
-stopped, or give --log-only.
+there; follow each message's course again and compare every working row with it.
+Each fault is named with its file, bytes and index, or its table and row. The
+relay must be stopped, or give --log-only.
 
 Exit codes: 0 sound, 40 damaged, 64 usage, 70 could not check.`,
 		Args: args(cobra.NoArgs),
@@ -126,11 +127,11 @@ func writeFsck(w io.Writer, r fsckReport) {
 	for _, f := range r.Faults {
 		fmt.Fprintln(w, "!", f)
 	}
-	end := "sound"
+	end, mend := "sound", ""
 	if !r.Sound {
-		end = "DAMAGED"
+		end, mend = "DAMAGED", "mend: with the relay stopped, restore what is named, or its folder, from a backup\n"
 	}
-	fmt.Fprintf(w, "%s: log %s, %d leaves in %d files, root %s, %d statements compared\n", end, r.Origin, r.Entries, r.Files, r.Root, r.Statements)
+	fmt.Fprintf(w, "%s: log %s, %d leaves in %d files, root %s, %d statements compared\n%s", end, r.Origin, r.Entries, r.Files, r.Root, r.Statements, mend)
 }
 
 func (f logFolder) fsck(ctx context.Context, logOnly bool) (fsckReport, error) {
@@ -142,6 +143,9 @@ func (f logFolder) fsck(ctx context.Context, logOnly bool) (fsckReport, error) {
 			return report, err
 		}
 		opts.OnLeaf = func(index uint64, leaf []byte) error {
+			if held == nil {
+				return nil // the store does not open, which is named
+			}
 			if index >= uint64(len(held)) || string(held[index][:]) != string(leaf) {
 				return errors.New("not the leaf of the statement that the store holds")
 			}
@@ -182,7 +186,11 @@ func (f logFolder) statements(ctx context.Context, report *fsckReport) (held []s
 	if err != nil {
 		return nil, err
 	}
-	found, err := db.Fsck(ctx, func(_ uint64, leaf sealpost.Leaf) error {
+	held = []sealpost.Leaf{}
+	found, err := db.Fsck(ctx, func(seq uint64, leaf sealpost.Leaf) error {
+		for uint64(len(held)) < seq && seq-uint64(len(held)) <= store.FaultsMax {
+			held = append(held, sealpost.Leaf{}) // missing, and so not that of the log
+		}
 		held = append(held, leaf)
 		return nil
 	})

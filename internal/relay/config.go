@@ -18,7 +18,7 @@ const (
 	QueueAgeDefault   = 5 * time.Second
 	LagDefault        = 5 * time.Minute
 	CloseEveryDefault = time.Second
-	SweepEveryDefault = time.Minute
+	SweepEveryDefault = time.Second
 	InviteForDefault  = 24 * time.Hour
 	DrainDefault      = 10 * time.Second
 	GatherDefault     = 20 * time.Millisecond
@@ -71,8 +71,8 @@ type Config struct {
 	// CloseEvery is how often expired messages are looked for. Default
 	// CloseEveryDefault.
 	CloseEvery time.Duration
-	// SweepEvery is how often the store drops what has lapsed. Default
-	// SweepEveryDefault.
+	// SweepEvery is how often the store erases the envelopes that every device has
+	// and drops what has lapsed. Default SweepEveryDefault.
 	SweepEvery time.Duration
 	// Gather is the least time from the begin of one append to the log to the next,
 	// where less than a full append waits: each append rewrites the tiles at the

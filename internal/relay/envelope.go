@@ -18,20 +18,11 @@ const (
 	contentCommit      = 3
 )
 
-// A commitPlace is where one MLS commit stands: a group's epoch, within one
-// tenant. A commitKey is the commit that a sender puts there.
-type commitPlace sealpost.Hash
-
-type commitKey struct {
-	place  commitPlace
-	commit sealpost.Hash
-}
-
 // readEnvelope says whether a blob is one sealed envelope that belongs to the
 // commitment, and which MLS commits it carries. The message must be a
 // PrivateMessage with application data that authenticates the message id and C
 // (DESIGN section 12, Binding): anything else no device would open.
-func readEnvelope(c sealpost.Commitment, blob []byte) (commits []commitKey, ok bool) {
+func readEnvelope(c sealpost.Commitment, blob []byte) (commits []sealpost.EpochCommit, ok bool) {
 	e, ok := parseEnvelope(blob)
 	if !ok {
 		return nil, false
@@ -84,7 +75,7 @@ func readPrivateMessage(b []byte) (h privateHead, ok bool) {
 
 // readCommit reads where a commit stands. Its group id and epoch come first in
 // either wire format.
-func readCommit(app string, b []byte) (k commitKey, ok bool) {
+func readCommit(app string, b []byte) (k sealpost.EpochCommit, ok bool) {
 	r := mlsReader{b: b}
 	version, wire := r.uint(2), r.uint(2)
 	group, epoch := r.vec(), r.uint(8)
@@ -100,10 +91,11 @@ func readCommit(app string, b []byte) (k commitKey, ok bool) {
 	default:
 		return k, false
 	}
-	return commitKey{placeOf(app, group, epoch), sha256.Sum256(b)}, true
+	return sealpost.EpochCommit{Place: placeOf(app, group, epoch), Commit: sha256.Sum256(b)}, true
 }
 
-func placeOf(app string, group []byte, epoch uint64) commitPlace {
+// placeOf names a group's epoch within one tenant.
+func placeOf(app string, group []byte, epoch uint64) sealpost.Hash {
 	h := sha256.New()
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], epoch)
@@ -112,7 +104,7 @@ func placeOf(app string, group []byte, epoch uint64) commitPlace {
 	h.Write(n[:])
 	h.Write([]byte(app))
 	h.Write(group)
-	return commitPlace(h.Sum(nil))
+	return sealpost.Hash(h.Sum(nil))
 }
 
 // An mlsReader walks the presentation language of RFC 9420 2.1. The first fault

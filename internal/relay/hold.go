@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
 )
@@ -23,7 +21,6 @@ const (
 	holdTries     = 4        // of one group, before its callers are turned away
 	holdPause     = 50 * time.Millisecond
 	revokedFor    = time.Hour        // no item waits for so long: see admission
-	epochsKept    = 1 << 16          // (app, group, epoch) whose commit is remembered
 	commitTimeout = 30 * time.Second // of one call to the store
 )
 
@@ -31,7 +28,7 @@ const (
 // waiting after the last commit ended, never before, so that groups are as large
 // as the load is. In order, for each group:
 //
-//	1 turn away   what a revocation or another commit has overtaken
+//	1 turn away   what a revocation has overtaken
 //	2 prepare     salts, leaves, one promise for each 256; nothing is durable
 //	3 hold        all or none; a crash after this is a retry by whoever waits
 //	4 tell        the projector, the caches, the closer: what is lost here is read
@@ -56,18 +53,13 @@ type committer struct {
 	unsure    func() // what the store has is not known
 
 	revoked map[sealpost.KeyID]time.Time // by events held since the start
-	epochs  *simplelru.LRU[commitPlace, sealpost.Hash]
 }
 
 func newCommitter(cfg Config, p *published, settled func([]*item, news), unsure func()) *committer {
-	epochs, err := simplelru.NewLRU[commitPlace, sealpost.Hash](epochsKept, nil)
-	if err != nil {
-		panic("relay: no room for epochs: " + err.Error())
-	}
 	return &committer{queue: newQueue(), idle: make(chan struct{}, 1),
 		store: cfg.Store, lost: cfg.Lost, signer: cfg.Statement, origin: cfg.Origin, delay: cfg.MergeDelay, now: cfg.Now,
 		random: cfg.Rand, logger: cfg.Logger, published: p, settled: settled, unsure: unsure,
-		revoked: map[sealpost.KeyID]time.Time{}, epochs: epochs}
+		revoked: map[sealpost.KeyID]time.Time{}}
 }
 
 // run commits until ctx ends. It reports that the store takes nothing more and
@@ -119,12 +111,9 @@ func (c *committer) commit(ctx context.Context, group []*item) error {
 func (c *committer) turnAway(group []*item) []*item {
 	kept := group[:0]
 	for _, it := range group {
-		switch {
-		case c.isRevoked(it):
+		if c.isRevoked(it) {
 			it.turnAway(api.ErrRevokedKey)
-		case !c.takeEpochs(it):
-			it.turnAway(api.ErrEpochTaken)
-		default:
+		} else {
 			kept = append(kept, it)
 		}
 	}
@@ -137,21 +126,6 @@ func (c *committer) isRevoked(it *item) bool {
 	}
 	_, revoked := c.revoked[it.signer]
 	return revoked
-}
-
-// takeEpochs books the MLS commits of an envelope: one for each group and epoch
-// (DESIGN section 12, Sender replicas). The same commit travels in many
-// envelopes, until every device has acknowledged it.
-func (c *committer) takeEpochs(it *item) bool {
-	for _, k := range it.commits {
-		if other, taken := c.epochs.Get(k.place); taken && other != k.commit {
-			return false
-		}
-	}
-	for _, k := range it.commits {
-		c.epochs.Add(k.place, k.commit)
-	}
-	return true
 }
 
 // inOrder puts key events last: what was checked before a revocation was held

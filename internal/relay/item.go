@@ -15,7 +15,6 @@ type item struct {
 	hold      sealpost.Hold
 	promised  bool  // its poster gets a promise
 	outcomeBy int64 // of that promise, 0 for every kind but a commitment
-	commits   []commitKey
 
 	signer sealpost.KeyID // whose revocation turns it away; zero: ours
 	check  signatureCheck // zero: needs none

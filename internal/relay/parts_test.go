@@ -54,6 +54,7 @@ func TestProblem(t *testing.T) {
 		"garbage":          {garbage, api.ErrMalformed},
 		"signature":        {fmt.Errorf("x: %w", sealpost.ErrSignature), api.ErrSignature},
 		"conflict":         {fmt.Errorf("x: %w", sealpost.ErrConflict), api.ErrConflict},
+		"epoch":            {fmt.Errorf("x: %w", sealpost.ErrEpochTaken), api.ErrEpochTaken},
 		"ended":            {fmt.Errorf("x: %w", sealpost.ErrEnded), api.ErrEnded},
 		"not found":        {fmt.Errorf("x: %w", sealpost.ErrNotFound), api.ErrNotFound},
 		"a problem":        {fmt.Errorf("x: %w", api.ErrHead), api.ErrHead},
@@ -82,10 +83,10 @@ func TestReadEnvelope(t *testing.T) {
 		return b
 	}
 	commits, ok := readEnvelope(c, blob(sealpost.Envelope{Message: message(), Commits: [][]byte{commit, public}}))
-	if !ok || len(commits) != 2 || commits[0].place != commits[1].place || commits[0].commit == commits[1].commit {
+	if !ok || len(commits) != 2 || commits[0].Place != commits[1].Place || commits[0].Commit == commits[1].Commit {
 		t.Fatalf("an honest envelope: %v, %d commits", ok, len(commits))
 	}
-	if other, _ := readCommit("shop", commit); other.place == commits[0].place {
+	if other, _ := readCommit("shop", commit); other.Place == commits[0].Place {
 		t.Error("tenants share a place")
 	}
 	flip := func(b []byte, i int) []byte { b[i] ^= 0x80; return b }

@@ -16,7 +16,10 @@ import (
 // with the next seqs, without gaps, in the order of the slice; seqs start at 0.
 // It answers each Hold in order: a statement held before is Again with its first
 // Record, one whose id is taken or whose message has ended has Err and takes no
-// seq. An error says that nothing is known of the group; holding it again is
+// seq. A commitment takes the epoch of every commit in its envelope: one that is
+// taken by another commit, in the store or earlier in the group, is an error
+// matching [sealpost.ErrEpochTaken], until long after the last envelope with that
+// commit has expired. An error says that nothing is known of the group; holding it again is
 // safe. One goroutine calls it.
 //
 // Leaves returns at most max leaves from a seq on, in seq order.
@@ -33,7 +36,10 @@ type Statements interface {
 //
 // Closable returns open messages that are due for their outcome; it costs
 // nothing when there are none. Messages pages by seq. ClaimWork leases due,
-// released tries; until the lease has passed no other call returns them.
+// released tries; until the lease has passed no other call returns them. Sweep
+// erases what every device has and drops what has lapsed; it is called every
+// second, costs next to nothing where nothing is due, and keeps no Hold waiting
+// for longer than a small group does.
 type Messages interface {
 	Message(ctx context.Context, id sealpost.MessageID) (sealpost.Message, error)
 	Messages(ctx context.Context, app string, after uint64, limit int) ([]sealpost.Message, error)

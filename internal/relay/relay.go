@@ -167,7 +167,7 @@ func (r *Relay) heed(it *item) {
 	}
 }
 
-// sweep lets the store drop what has lapsed.
+// sweep lets the store erase what was handed over and drop what has lapsed.
 func (r *Relay) sweep(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.SweepEvery)
 	defer tick.Stop()

@@ -235,6 +235,46 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// R8: the store is swept every second, so that an envelope which every device has
+// goes soon after (DESIGN section 12, Crash).
+func TestSweepsEverySecond(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		before := w.store.Sweeps()
+		time.Sleep(10*time.Second + time.Millisecond)
+		if n := w.store.Sweeps() - before; n != 10 {
+			t.Errorf("%d sweeps in ten seconds", n)
+		}
+	})
+}
+
+// One commit stands for each group and epoch (DESIGN section 12, Sender replicas),
+// also after a restart, whoever comes with another.
+func TestEpochsOutliveARestart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		commit := privateMessage([]byte("group"), 3, contentCommit, nil)
+		rival := append([]byte(nil), commit...)
+		rival[len(rival)-1] ^= 1
+		carrying := func(commit []byte) string {
+			d := w.draft()
+			d.envelope.Commits = [][]byte{commit}
+			return problemOf(w.submit(d.seal(t))[0])
+		}
+		if got := carrying(commit); got != "" {
+			t.Fatalf("an honest commit: %q", got)
+		}
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		if got := carrying(rival); got != "epoch-taken" {
+			t.Errorf("another commit after a restart: %q", got)
+		}
+		if got := carrying(commit); got != "" {
+			t.Errorf("the same commit in another envelope after a restart: %q", got)
+		}
+	})
+}
+
 // A log that is not the store's is not written to.
 func TestDiverged(t *testing.T) {
 	for name, spoil := range map[string]func(w *world){

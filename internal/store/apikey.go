@@ -15,6 +15,7 @@ type sealedAPIKey struct {
 	Hash    sealpost.Hash
 	Scopes  sealpost.Scope
 	Created int64
+	Revoked int64 // as in its column
 }
 
 // PutAPIKey keeps a new API key. Its hash must be new, and its name within the
@@ -22,10 +23,6 @@ type sealedAPIKey struct {
 func (db *DB) PutAPIKey(ctx context.Context, k sealpost.APIKey) error {
 	if err := checkApp(k.App); err != nil || !sealpost.IsName(k.Name) {
 		return fmt.Errorf("put API key: %w: app or name", sealpost.ErrMalformed)
-	}
-	plain, err := sealpost.Encode(sealedAPIKey{Name: k.Name, App: k.App, Hash: k.Hash, Scopes: k.Scopes, Created: int64(k.Created)})
-	if err != nil {
-		return fmt.Errorf("put API key: %w", err)
 	}
 	return db.write(ctx, "put API key", func(g *group) error {
 		app, err := g.appID(k.App)
@@ -39,9 +36,17 @@ func (db *DB) PutAPIKey(ctx context.Context, k sealpost.APIKey) error {
 		if count.int(0) >= APIKeysMax {
 			return ErrFull
 		}
+		id, err := g.c.nextID(`api_keys`)
+		if err != nil {
+			return err
+		}
 		tag := g.vault.tag(tagAPIKey, k.Hash[:])
-		n, err := g.c.exec(`INSERT INTO api_keys (tag, app, name, sealed, revoked) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			tag, app, g.vault.tag(tagAPIName, []byte(k.App), []byte(k.Name)), g.vault.seal(tagAPIKey, tag, plain), int64(k.Revoked))
+		sealed, err := g.vault.sealAPIKey(id, tag, k)
+		if err != nil {
+			return err
+		}
+		n, err := g.c.exec(`INSERT INTO api_keys (id, tag, app, name, sealed, revoked) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			id, tag, app, g.vault.tag(tagAPIName, []byte(k.App), []byte(k.Name)), sealed, int64(k.Revoked))
 		if err == nil && n == 0 {
 			err = sealpost.ErrConflict
 		}
@@ -49,20 +54,35 @@ func (db *DB) PutAPIKey(ctx context.Context, k sealpost.APIKey) error {
 	})
 }
 
+func (v *vault) sealAPIKey(id int64, tag []byte, k sealpost.APIKey) ([]byte, error) {
+	plain, err := sealpost.Encode(sealedAPIKey{Name: k.Name, App: k.App, Hash: k.Hash, Scopes: k.Scopes, Created: int64(k.Created), Revoked: int64(k.Revoked)})
+	if err != nil {
+		return nil, err
+	}
+	return v.seal(tagAPIKey, rowKey(id, tag), plain), nil
+}
+
+const apiKeyColumns = `id, tag, sealed, revoked`
+
 func (v *vault) readAPIKey(r row) (k sealpost.APIKey, err error) {
-	plain, err := v.open(tagAPIKey, r.bytes(0), r.bytes(1))
+	plain, err := v.open(tagAPIKey, rowKey(r.int(0), r.bytes(1)), r.bytes(2))
 	if err != nil {
 		return k, err
 	}
 	var s sealedAPIKey
-	err = sealpost.Decode(plain, &s)
-	return sealpost.APIKey{Name: s.Name, App: s.App, Hash: s.Hash, Scopes: s.Scopes, Created: sealpost.UnixMilli(s.Created), Revoked: sealpost.UnixMilli(r.int(2))}, err
+	if err := sealpost.Decode(plain, &s); err != nil {
+		return k, err
+	}
+	if s.Revoked != r.int(3) {
+		return k, fmt.Errorf("%w: an API key's revocation is not the sealed one", ErrDamaged)
+	}
+	return sealpost.APIKey{Name: s.Name, App: s.App, Hash: s.Hash, Scopes: s.Scopes, Created: sealpost.UnixMilli(s.Created), Revoked: sealpost.UnixMilli(s.Revoked)}, nil
 }
 
 // APIKey finds a key by the hash of its secret, revoked or not.
 func (db *DB) APIKey(ctx context.Context, hash sealpost.Hash) (k sealpost.APIKey, err error) {
 	err = db.read(ctx, "API key", func(c *conn) error {
-		r, found, err := c.one(`SELECT tag, sealed, revoked FROM api_keys WHERE tag = ?`, db.vault.tag(tagAPIKey, hash[:]))
+		r, found, err := c.one(`SELECT `+apiKeyColumns+` FROM api_keys WHERE tag = ?`, db.vault.tag(tagAPIKey, hash[:]))
 		if err == nil && !found {
 			err = sealpost.ErrNotFound
 		}
@@ -77,7 +97,7 @@ func (db *DB) APIKey(ctx context.Context, hash sealpost.Hash) (k sealpost.APIKey
 // APIKeys lists a tenant's keys in the order they were made, revoked ones too.
 func (db *DB) APIKeys(ctx context.Context, app string) (out []sealpost.APIKey, err error) {
 	err = db.read(ctx, "API keys", func(c *conn) error {
-		return c.each(`SELECT k.tag, k.sealed, k.revoked FROM api_keys k JOIN apps a ON a.id = k.app WHERE a.tag = ? ORDER BY k.id`, func(r row) error {
+		return c.each(`SELECT k.id, k.tag, k.sealed, k.revoked FROM api_keys k JOIN apps a ON a.id = k.app WHERE a.tag = ? ORDER BY k.id`, func(r row) error {
 			k, err := db.vault.readAPIKey(r)
 			out = append(out, k)
 			return err
@@ -94,14 +114,23 @@ func (db *DB) RevokeAPIKey(ctx context.Context, app, name string, at sealpost.Un
 	}
 	return db.write(ctx, "revoke API key", func(g *group) error {
 		tag := g.vault.tag(tagAPIName, []byte(app), []byte(name))
-		r, found, err := g.c.one(`SELECT id FROM api_keys WHERE name = ?`, tag)
+		r, found, err := g.c.one(`SELECT `+apiKeyColumns+` FROM api_keys WHERE name = ?`, tag)
 		if err != nil {
 			return err
 		}
 		if !found {
 			return sealpost.ErrNotFound
 		}
-		_, err = g.c.exec(`UPDATE api_keys SET revoked = ? WHERE id = ? AND revoked = 0`, int64(at), r.int(0))
+		k, err := g.vault.readAPIKey(r)
+		if err != nil || k.Revoked != 0 {
+			return err
+		}
+		k.Revoked = at
+		sealed, err := g.vault.sealAPIKey(r.int(0), r.bytes(1), k)
+		if err != nil {
+			return err
+		}
+		_, err = g.c.exec(`UPDATE api_keys SET revoked = ?, sealed = ? WHERE id = ?`, int64(at), sealed, r.int(0))
 		return err
 	})
 }

@@ -74,7 +74,7 @@ func (c *claims) timed(most int) error {
 // released leases the routes of messages that are logged now and were never
 // claimed, in seq order.
 func (c *claims) released(logged uint64) error {
-	if c.fresh >= logged || c.room() <= 0 {
+	if logged = min(logged, c.next); c.fresh >= logged || c.room() <= 0 {
 		return nil
 	}
 	most := c.room()
@@ -132,10 +132,10 @@ func (c *claims) leaseMessage(m *messageRow) error {
 	changed := false
 	for i := range m.routes {
 		r := &m.routes[i]
+		changed = changed || r.queued // if only in that it is fresh no more
 		if !r.queued || r.turn > c.now || c.room() <= 0 {
 			continue
 		}
-		changed = true
 		d, err := c.device(r.device)
 		if errors.Is(err, ErrDamaged) {
 			c.log.Error("a device cannot be woken", "seq", m.seq, "err", err)

@@ -62,7 +62,7 @@ func connect(ctx context.Context, name string) (*conn, error) {
 	}
 	raw, err := connector.Connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asDamage(err)
 	}
 	return &conn{raw: raw, stmts: map[string]*stmt{}}, nil
 }
@@ -82,7 +82,7 @@ func (c *conn) prepare(text string) (*stmt, error) {
 	}
 	raw, err := c.raw.Prepare(text)
 	if err != nil {
-		return nil, err
+		return nil, asDamage(err)
 	}
 	s := &stmt{Stmt: raw}
 	var execs, queries bool
@@ -131,7 +131,7 @@ func (c *conn) exec(text string, args ...any) (int64, error) {
 	}
 	res, err := s.exec.ExecContext(context.Background(), values)
 	if err != nil {
-		return 0, err
+		return 0, asDamage(err)
 	}
 	return res.RowsAffected()
 }
@@ -161,7 +161,7 @@ func (c *conn) each(text string, do func(row) error, args ...any) (err error) {
 	}
 	rows, err := s.query.QueryContext(context.Background(), values)
 	if err != nil {
-		return err
+		return asDamage(err)
 	}
 	defer func() {
 		if closing := rows.Close(); err == nil {
@@ -173,7 +173,7 @@ func (c *conn) each(text string, do func(row) error, args ...any) (err error) {
 		if err := rows.Next(r); err == io.EOF {
 			return nil
 		} else if err != nil {
-			return err
+			return asDamage(err)
 		}
 		if err := do(r); err != nil {
 			return err

@@ -1,8 +1,8 @@
 // Package store is the relay's write-ahead log and the only room with SQL. It
 // holds every statement of the road with its salt and promise, gives each the
 // dense seq that is its leaf's index in the log, and keeps what the road needs
-// to go on after a crash: messages, routes of the outbox, devices, enrolments,
-// KeyPackages, nonces and API keys. It follows DESIGN sections 3, 11 and 12;
+// to go on after a crash: messages, routes of the outbox, commits of MLS epochs,
+// devices, enrolments, KeyPackages, nonces and API keys. It follows DESIGN sections 3, 11 and 12;
 // a comment such as "11" names a section there.
 //
 // # Durability

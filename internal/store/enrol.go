@@ -46,7 +46,8 @@ type openEnrolment struct {
 const enrolmentColumns = `id, tag, sealed, answer`
 
 func (v *vault) readEnrolment(r row) (*openEnrolment, error) {
-	plain, err := v.open(tagEnrolment, r.bytes(1), r.bytes(2))
+	at := rowKey(r.int(0), r.bytes(1))
+	plain, err := v.open(tagEnrolment, at, r.bytes(2))
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func (v *vault) readEnrolment(r row) (*openEnrolment, error) {
 	if r.null(3) {
 		return e, nil
 	}
-	if plain, err = v.open(tagAnswer, r.bytes(1), r.bytes(3)); err != nil {
+	if plain, err = v.open(tagAnswer, at, r.bytes(3)); err != nil {
 		return nil, err
 	}
 	e.Answer, err = decodeAnswer(plain)
@@ -117,8 +118,12 @@ func (db *DB) PutEnrolment(ctx context.Context, e sealpost.Enrolment) error {
 			return err
 		}
 		tag := g.vault.tag(tagEnrolment, e.ID[:])
-		n, err := g.c.exec(`INSERT INTO enrolments (tag, challenge, app, expires, sealed) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			tag, g.vault.tag(tagChallenge, e.Challenge[:]), app, int64(e.Expires), g.vault.seal(tagEnrolment, tag, plain))
+		id, err := g.c.nextID(`enrolments`)
+		if err != nil {
+			return err
+		}
+		n, err := g.c.exec(`INSERT INTO enrolments (id, tag, challenge, app, expires, sealed) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			id, tag, g.vault.tag(tagChallenge, e.Challenge[:]), app, int64(e.Expires), g.vault.seal(tagEnrolment, rowKey(id, tag), plain))
 		if err == nil && n == 0 {
 			err = sealpost.ErrConflict
 		}
@@ -175,7 +180,7 @@ func (db *DB) AnswerEnrolment(ctx context.Context, id sealpost.EnrolmentID, a se
 			return sealpost.ErrNotFound
 		}
 		if !r.null(3) {
-			before, err := g.vault.open(tagAnswer, tag, r.bytes(3))
+			before, err := g.vault.open(tagAnswer, rowKey(r.int(0), tag), r.bytes(3))
 			if err == nil && !bytes.Equal(before, plain) {
 				err = sealpost.ErrConflict
 			}
@@ -183,7 +188,7 @@ func (db *DB) AnswerEnrolment(ctx context.Context, id sealpost.EnrolmentID, a se
 		}
 		key := a.Key.ID()
 		_, err = g.c.exec(`UPDATE enrolments SET answer = ?, signing_key = ? WHERE id = ?`,
-			g.vault.seal(tagAnswer, tag, plain), g.vault.tag(tagKey, key[:]), r.int(0))
+			g.vault.seal(tagAnswer, rowKey(r.int(0), tag), plain), g.vault.tag(tagKey, key[:]), r.int(0))
 		return err
 	})
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sealpost/sealpost"
 )
@@ -65,56 +66,103 @@ func (e expiry) expired(c *conn, now sealpost.UnixMilli, do func(m row) (more bo
 	return nil
 }
 
-// sweepExpired gives up the blobs of ended messages that expired. An open
-// message keeps its blob until its outcome, which expiry brings about, and its
-// row of expiring with it.
+// An expirySweep is what there is to do about a row of expiring.
+type expirySweep struct {
+	expiry
+	blobs []messageRow // of ended messages, to be given up
+	over  bool         // the row may go: its second is over, and no message in it is open
+}
+
+func (s *expirySweep) rows() int {
+	if s.over {
+		return len(s.blobs) + 1
+	}
+	return len(s.blobs)
+}
+
+// toSweep looks at the messages of a row. An open message keeps its blob until
+// its outcome, which expiry brings about, and its row of expiring with it; a
+// damaged one stays where fsck finds it.
+func (e expiry) toSweep(c *conn, now sealpost.UnixMilli) (s expirySweep, err error) {
+	_, last := e.span()
+	s = expirySweep{expiry: e, over: last <= int64(now)}
+	err = e.expired(c, now, func(r row) (bool, error) {
+		m, err := readMessageRow(r)
+		if err != nil || m.outcome == 0 {
+			s.over = false
+		} else if m.blob.segment != 0 {
+			s.blobs = append(s.blobs, m)
+		}
+		return true, nil
+	})
+	return s, err
+}
+
+// sweepExpired gives up the blobs of ended messages that expired.
 func (db *DB) sweepExpired(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
-	const each = SweepMax / blockSize // rows in one transaction
-	after := expiry{-1, -1}
-	for more = true; more; {
-		err = db.write(ctx, "expired blobs", func(g *group) error {
-			due, err := expiries(g.c, after, int64(now)/1000, each)
-			if err != nil {
+	var due []expiry
+	err = db.read(ctx, "expired blobs", func(c *conn) error {
+		due, more, err = dueExpiries(c, now)
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return false, err
+	}
+	return more, db.write(ctx, "expired blobs", func(g *group) error {
+		for _, e := range due {
+			if err := g.sweepExpiry(e, now); err != nil {
 				return err
 			}
-			for _, e := range due {
-				if err := g.sweepExpiry(e, now); err != nil {
-					return err
-				}
-			}
-			if more = len(due) == each; more {
-				after = due[len(due)-1]
-			}
-			return nil
-		})
+		}
+		return nil
+	})
+}
+
+// dueExpiries lists rows about which there is something to do, as many as one
+// transaction takes.
+func dueExpiries(c *conn, now sealpost.UnixMilli) (due []expiry, more bool, err error) {
+	const each = 64 // rows that are read together
+	after, rows := expiry{-1, -1}, 0
+	for {
+		list, err := expiries(c, after, int64(now)/1000, each)
 		if err != nil {
-			return false, err
+			return nil, false, err
+		}
+		for _, e := range list {
+			s, err := e.toSweep(c, now)
+			if err != nil {
+				return nil, false, err
+			}
+			if after = e; s.rows() == 0 {
+				continue
+			}
+			due = append(due, e)
+			if rows += s.rows(); rows >= SweepMax {
+				return due, true, nil
+			}
+		}
+		if len(list) < each {
+			return due, false, nil
 		}
 	}
-	return false, nil
 }
 
 func (g *group) sweepExpiry(e expiry, now sealpost.UnixMilli) error {
-	open := false
-	err := e.expired(g.c, now, func(r row) (bool, error) {
-		m, err := readMessageRow(r)
-		if err != nil || m.outcome == 0 {
-			open = true // and a damaged row stays where fsck finds it
-			return true, nil
-		}
-		if m.blob.segment == 0 {
-			return true, nil
-		}
-		if err := g.giveUpBlob(&m); err != nil {
-			return false, err
-		}
-		if err := g.stopWaiting(&m); err != nil {
-			return false, err
-		}
-		return true, g.save(&m)
-	})
-	if _, last := e.span(); err != nil || open || last > int64(now) {
+	s, err := e.toSweep(g.c, now)
+	if err != nil {
 		return err
+	}
+	for i := range s.blobs {
+		m := &s.blobs[i]
+		if err := errors.Join(g.giveUpBlob(m), g.stopWaiting(m)); err != nil {
+			return err
+		}
+		if err := g.save(m); err != nil {
+			return err
+		}
+	}
+	if !s.over {
+		return nil
 	}
 	delete(g.expiries, e)
 	_, err = g.c.exec(`DELETE FROM expiring WHERE second = ? AND block = ?`, e.second, e.block)

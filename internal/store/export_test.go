@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"os"
 
 	"github.com/sealpost/sealpost"
@@ -41,6 +42,12 @@ func (db *DB) FailCommit(h sealpost.Hold) error {
 func (db *DB) InboxMost(n int) { db.inbox.most = n }
 
 func (db *DB) InMemory() int { return db.inbox.count }
+
+// SweepExpired gives up what expired, and does not erase it.
+func (db *DB) SweepExpired(ctx context.Context, now sealpost.UnixMilli) error {
+	_, err := db.sweepExpired(ctx, now)
+	return err
+}
 
 // HoldWriter keeps every write waiting until release.
 func (db *DB) HoldWriter() (release func()) {

@@ -3,8 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
+	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/sealpost/sealpost"
@@ -29,13 +30,20 @@ func (f Fault) String() string { return fmt.Sprintf("seq %d: %s: %s", f.Seq, f.R
 // Fsck reads every row and blob and checks it against what else is held: seqs
 // are dense; statement, salt and promise open in their place; the statement is
 // one of its kind and its leaf is the salt's over it; look-ups lead where they
-// should; a blob that is still there hashes to its commitment's word. compare,
-// if it is not nil, is given every leaf and says whether the log holds it. An
-// error says that the check did not run to its end.
+// should; a blob that is still there hashes to its commitment's word. What the
+// road works with (routes, turns, counts) is derived again from the statements,
+// and what cannot be is bound by its row's seal or mark. compare, if it is not
+// nil, is given every leaf and says whether the log holds it. An error says that
+// the check did not run to its end.
 func (db *DB) Fsck(ctx context.Context, compare func(seq uint64, leaf sealpost.Leaf) error) (Report, error) {
 	f := &fsck{db: db, compare: compare}
-	for _, step := range []func(context.Context) error{f.pages, f.statements, f.messages, f.keys, f.sealedRows, f.segments} {
-		if err := step(ctx); err != nil {
+	for _, step := range []func(context.Context) error{
+		f.pages, f.storeKeys, f.dataKeys, f.statements, f.promises, f.marks, f.segments, f.messages, f.bounds, f.keys, f.sealedRows, f.markedRows,
+	} {
+		err := step(ctx)
+		if errors.Is(err, ErrDamaged) {
+			f.fault(0, "database", "%v", err)
+		} else if err != nil {
 			return f.report, fmt.Errorf("fsck: %w", err)
 		}
 	}
@@ -46,6 +54,14 @@ type fsck struct {
 	db      *DB
 	compare func(seq uint64, leaf sealpost.Leaf) error
 	report  Report
+
+	dataKeyRows map[int64]bool
+	size        uint64         // statements
+	fresh       fsckMark       // from where no message was ever claimed
+	inbox       fsckMark       // from where memory knows who waits
+	endpoints   int64          // the highest number that an endpoint ever had
+	endpoint    int64          // the highest that a route names
+	short       map[int64]bool // segments that count more envelopes than refer to them
 }
 
 func (f *fsck) fault(seq uint64, row, format string, args ...any) {
@@ -55,10 +71,22 @@ func (f *fsck) fault(seq uint64, row, format string, args ...any) {
 	}
 }
 
+// gap names the rows that are missing before one, the first FaultsMax of them: a
+// flipped bit of a number can leave out more than can be counted one by one.
+func (f *fsck) gap(from, to uint64, name func(n uint64)) {
+	for n := from; n < to; n++ {
+		if n-from == FaultsMax {
+			f.report.Faulty += to - n
+			return
+		}
+		name(n)
+	}
+}
+
 // walk hands pages of rows to check, in the order of their first column. A
 // page that cannot be read is a fault, and the rest of its table with it.
 func (f *fsck) walk(ctx context.Context, table, columns string, check func(c *conn, r row) error) error {
-	for from, more := int64(-1), true; more; {
+	for from, more := int64(math.MinInt64), true; more; { // a flipped sign is damage too
 		more = false
 		err := f.db.read(ctx, table, func(c *conn) error {
 			key, _, _ := strings.Cut(columns, ",") // the row's own key, an integer
@@ -99,16 +127,34 @@ func (f *fsck) pages(ctx context.Context) error {
 	})
 }
 
+// promises checks that statements and promises lead to each other.
+func (f *fsck) promises(ctx context.Context) error {
+	err := f.each(ctx, `promises`, `SELECT id FROM promises EXCEPT SELECT promise FROM statements`, func(_ *conn, r row) {
+		f.fault(0, fmt.Sprintf("promises row %d", r.int(0)), "it is of no statement")
+	})
+	if err != nil {
+		return err
+	}
+	return f.each(ctx, `promises`, `SELECT seq, promise FROM statements WHERE promise NOT IN (SELECT id FROM promises)`, func(_ *conn, r row) {
+		f.fault(r.uint(0), fmt.Sprintf("promises row %d", r.int(1)), "missing")
+	})
+}
+
 func (f *fsck) statements(ctx context.Context) error {
 	next := uint64(0)
 	return f.walk(ctx, `statements`, statementColumns+`, tag`, func(c *conn, r row) error {
 		seq := r.uint(0)
-		for ; next < seq; next++ {
-			f.fault(next, "statements", "missing")
-		}
+		f.gap(next, seq, func(n uint64) { f.fault(n, "statements", "missing") })
 		next = seq + 1
+		f.size = next
 		f.report.Statements++
+		if !f.dataKeyRows[r.int(3)] { // memory may still know it
+			f.fault(seq, fmt.Sprintf("data_keys row %d", r.int(3)), "missing")
+		}
 		record, err := f.db.vault.readRecord(c, r)
+		if err == nil && r.int(1) != int64(record.Kind) {
+			err = fmt.Errorf("%w: kind %d", ErrDamaged, r.int(1))
+		}
 		if err != nil {
 			f.fault(seq, "statements", "%v", err)
 		} else {
@@ -128,16 +174,19 @@ func (f *fsck) statements(ctx context.Context) error {
 
 // link checks that a statement is found where one looks for it.
 func (f *fsck) link(c *conn, r row, record sealpost.Record) {
+	if mine := record.Kind == sealpost.KindAttempt || record.Kind == sealpost.KindOutcome; r.null(7) != mine || mine && (r.int(8) != 0 || r.int(9) != 0) {
+		f.fault(record.Seq, "statements", "it has a promise, or none, unlike others of its kind")
+	}
+	if about := record.Kind != sealpost.KindCommitment && record.Kind != sealpost.KindKeyEvent; r.null(10) == about {
+		f.fault(record.Seq, "statements", "it has a look-up, or none, unlike others of its kind")
+	}
 	switch record.Kind {
 	case sealpost.KindCommitment:
 		if _, found, err := c.one(`SELECT 1 FROM messages WHERE seq = ?`, record.Seq); err != nil || !found {
 			f.fault(record.Seq, "messages", "missing")
 		}
 	case sealpost.KindKeyEvent:
-		e, found, err := c.one(`SELECT tag FROM key_events WHERE seq = ?`, record.Seq)
-		if err != nil || !found || !bytes.Equal(e.bytes(0), f.db.vault.tag(tagStatement, record.Hash[:])) {
-			f.fault(record.Seq, "key_events", "missing, or its look-up is of another statement")
-		}
+		f.linkKeyEvent(c, record)
 	default:
 		m, found, err := c.one(`SELECT seq FROM messages WHERE lookup = ?`, f.db.vault.messageLookup(record.ID))
 		if err != nil || !found || m.int(0) != r.int(2) {
@@ -161,84 +210,13 @@ func (f *fsck) tagOf(record sealpost.Record) []byte {
 	return f.db.vault.tag(tagStatement, record.Hash[:])
 }
 
-func (f *fsck) messages(ctx context.Context) error {
-	return f.walk(ctx, `messages`, messageColumns+`, lookup`, func(c *conn, r row) error {
-		f.report.Messages++
-		m, err := readMessageRow(r)
-		if err != nil {
-			f.fault(m.seq, "messages", "%v", err)
-		}
-		record, err := f.db.vault.record(c, m.seq)
-		if err != nil {
-			return nil // named among the statements
-		}
-		s, err := sealpost.Parse(record.Statement)
-		if err != nil {
-			return nil
-		}
-		commitment, err := s.Commitment()
-		if err != nil {
-			f.fault(m.seq, "messages", "its statement is no commitment")
-			return nil
-		}
-		app, err := f.db.vault.appName(c, m.app)
-		if err != nil || app != commitment.App || !bytes.Equal(m.tag, f.db.vault.tag(tagStatement, record.Hash[:])) ||
-			!bytes.Equal(r.bytes(12), f.db.vault.messageLookup(commitment.ID)) || m.expires != commitment.Expires ||
-			m.carriers != carrierSet(commitment.Carriers) || m.release != commitment.Release {
-			f.fault(m.seq, "messages", "it differs from its commitment")
-		}
-		f.outcome(c, m)
-		f.blob(m, commitment)
-		return nil
-	})
-}
-
-// outcome checks that the end of a message is the one that was signed.
-func (f *fsck) outcome(c *conn, m messageRow) {
-	want := sealpost.End(0)
-	rows, err := c.all(`SELECT seq FROM statements WHERE message = ? AND kind = ?`, m.seq, int(sealpost.KindOutcome))
-	if err != nil || len(rows) > 1 {
-		f.fault(m.seq, "messages", "it has %d outcomes", len(rows))
-		return
-	}
-	if len(rows) == 1 {
-		record, err := f.db.vault.record(c, rows[0].uint(0))
-		if err != nil {
-			return
-		}
-		if s, err := sealpost.Parse(record.Statement); err == nil {
-			if o, err := s.Outcome(); err == nil {
-				want = o.End
-			}
-		}
-	}
-	if m.outcome != want {
-		f.fault(m.seq, "messages", "its end is not the signed one")
-	}
-}
-
-func (f *fsck) blob(m messageRow, commitment sealpost.Commitment) {
-	if m.blob.segment == 0 {
-		return
-	}
-	f.report.Blobs++
-	row := fmt.Sprintf("spool segment %s at %d", segmentName(m.blob.segment), m.blob.start)
-	if m.blob.length < 0 || m.blob.length > sealpost.BlobMax || m.blob.start < 0 {
-		f.fault(m.seq, row, "the reference is no range")
-		return
-	}
-	b, err := f.db.spool.read(m.blob)
-	if err != nil {
-		f.fault(m.seq, row, "%v", err)
-	} else if sha256.Sum256(b) != commitment.Blob {
-		f.fault(m.seq, row, "the blob is not the one that the commitment names")
-	}
-}
-
 func (f *fsck) keys(ctx context.Context) error {
-	return f.walk(ctx, `signing_keys`, keyColumns+`, owner`, func(c *conn, r row) error {
+	next := uint64(1)
+	return f.walk(ctx, `signing_keys`, keyColumns+`, owner, app`, func(c *conn, r row) error {
 		f.report.Keys++
 		name := fmt.Sprintf("signing_keys row %d", r.int(0))
+		f.gap(next, r.uint(0), func(n uint64) { f.fault(0, fmt.Sprintf("signing_keys row %d", n), "missing") })
+		next = r.uint(0) + 1
 		d, subject, err := f.db.vault.readDevice(r)
 		if err != nil {
 			f.fault(r.uint(3), name, "%v", err)
@@ -251,12 +229,43 @@ func (f *fsck) keys(ctx context.Context) error {
 		if !bytes.Equal(r.bytes(1), f.db.vault.tag(tagKey, d.keyID[:])) || !bytes.Equal(r.bytes(5), owner) {
 			f.fault(r.uint(3), name, "its look-ups are of another key")
 		}
+		if app, err := f.db.vault.appName(c, r.int(6)); err != nil || app != d.App {
+			f.fault(r.uint(3), name, "it is listed with another tenant")
+		}
 		f.keyEvent(c, name, d, d.Enrolled, sealpost.Enrol)
 		if d.Revoked != 0 {
 			f.keyEvent(c, name, d, d.Revoked, sealpost.Revoke)
 		}
 		return nil
 	})
+}
+
+// linkKeyEvent checks that a key event is listed with its owner and took effect.
+func (f *fsck) linkKeyEvent(c *conn, record sealpost.Record) {
+	s, err := sealpost.Parse(record.Statement)
+	if err != nil {
+		return // named by whoever opened it
+	}
+	e, err := s.KeyEvent()
+	if err != nil {
+		return
+	}
+	id := e.Key.ID()
+	k, found, err := c.one(`SELECT id, owner, enrolled, revoked FROM signing_keys WHERE tag = ?`, f.db.vault.tag(tagKey, id[:]))
+	if err != nil || !found {
+		f.fault(record.Seq, "signing_keys", "the key of this event is missing")
+		return
+	}
+	if at := k.uint(2); e.Event == sealpost.Enrol && at != record.Seq {
+		f.fault(record.Seq, fmt.Sprintf("signing_keys row %d", k.int(0)), "it was enrolled by another event")
+	}
+	if at := k.uint(3); e.Event == sealpost.Revoke && at != record.Seq {
+		f.fault(record.Seq, fmt.Sprintf("signing_keys row %d", k.int(0)), "it was revoked, and does not say so")
+	}
+	listed, found, err := c.one(`SELECT tag, owner FROM key_events WHERE seq = ?`, record.Seq)
+	if err != nil || !found || !bytes.Equal(listed.bytes(0), f.db.vault.tag(tagStatement, record.Hash[:])) || !bytes.Equal(listed.bytes(1), k.bytes(1)) {
+		f.fault(record.Seq, "key_events", "missing, or its look-ups are of another statement")
+	}
 }
 
 // keyEvent checks that the statement which a key's row names did what it says.
@@ -272,53 +281,4 @@ func (f *fsck) keyEvent(c *conn, name string, d *device, seq uint64, event sealp
 		}
 	}
 	f.fault(seq, name, "the statement that it names is not its key event")
-}
-
-// sealedRows checks that every other sealed row opens where it stands.
-func (f *fsck) sealedRows(ctx context.Context) error {
-	v := f.db.vault
-	for _, t := range []struct {
-		table, columns string
-		open           func(r row) error
-	}{
-		{"apps", `id, tag, sealed`, func(r row) error {
-			name, err := v.open(tagApp, r.bytes(1), r.bytes(2))
-			if err == nil && !bytes.Equal(r.bytes(1), v.tag(tagApp, name)) {
-				err = fmt.Errorf("%w: its look-up is of another name", ErrDamaged)
-			}
-			return err
-		}},
-		{"promises", `id, sealed`, func(r row) error { _, err := v.openPromise(r.int(0), r.bytes(1)); return err }},
-		{"endpoints", `id, device, sealed`, func(r row) error { _, err := v.open(tagEndpoint, rowKey(r.int(1)), r.bytes(2)); return err }},
-		{"packages", `id, device, sealed`, func(r row) error { _, err := v.open(tagPackage, rowKey(r.int(1)), r.bytes(2)); return err }},
-		{"enrolments", enrolmentColumns, func(r row) error { _, err := v.readEnrolment(r); return err }},
-		{"api_keys", `id, tag, sealed, revoked`, func(r row) error { _, err := v.readAPIKey(r[1:]); return err }},
-	} {
-		err := f.walk(ctx, t.table, t.columns, func(_ *conn, r row) error {
-			if err := t.open(r); err != nil {
-				f.fault(0, fmt.Sprintf("%s row %d", t.table, r.int(0)), "%v", err)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// segments checks that the spool's files reach as far as they are written.
-func (f *fsck) segments(ctx context.Context) error {
-	return f.walk(ctx, `segments`, `id, tail, live`, func(_ *conn, r row) error {
-		name := "spool segment " + segmentName(r.int(0))
-		file, err := f.db.spool.file(r.int(0))
-		if err != nil {
-			f.fault(0, name, "%v", err)
-			return nil
-		}
-		if info, err := file.Stat(); err != nil || info.Size() < r.int(1) {
-			f.fault(0, name, "it is shorter than the %d bytes that were written", r.int(1))
-		}
-		return nil
-	})
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/sealpost/sealpost"
 )
@@ -20,6 +21,11 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 		return sealpost.Held{}, err
 	}
 	lookup := g.vault.messageLookup(c.ID)
+	if taken, err := g.epochTaken(h.Commits); err != nil {
+		return sealpost.Held{}, err
+	} else if taken {
+		return g.heldCommitment(lookup, m.tag, blob)
+	}
 	inserted, err := g.c.exec(`INSERT INTO messages (seq, lookup, tag, app, expires, carriers, release, segment, start, length, ready, outcome, routes, turn)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?) ON CONFLICT (lookup) DO NOTHING`,
 		m.seq, lookup, m.tag, m.app, int64(m.expires), m.carriers, int(m.release), blob.segment, blob.start, blob.length,
@@ -35,15 +41,15 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 	if err != nil {
 		return sealpost.Held{}, err
 	}
-	if err := g.markBlock(app, m.seq); err != nil {
+	if err := errors.Join(g.markBlock(app, m.seq), g.takeEpochs(h.Commits, c.Expires)); err != nil {
 		return sealpost.Held{}, err
 	}
 	g.arrive(&m)
 	return held, g.markExpiry(m.expires, m.seq)
 }
 
-// heldCommitment answers for an id that is taken, and gives up the blob that
-// was spooled for nothing.
+// heldCommitment answers for an id or an epoch that is taken, and gives up the
+// blob that was spooled for nothing.
 func (g *group) heldCommitment(lookup, tag []byte, blob ref) (sealpost.Held, error) {
 	if blob.length > 0 {
 		g.live++ // counted down again once the range is erased
@@ -51,9 +57,12 @@ func (g *group) heldCommitment(lookup, tag []byte, blob ref) (sealpost.Held, err
 			return sealpost.Held{}, err
 		}
 	}
-	r, _, err := g.c.one(`SELECT seq, tag FROM messages WHERE lookup = ?`, lookup)
+	r, found, err := g.c.one(`SELECT seq, tag FROM messages WHERE lookup = ?`, lookup)
 	if err != nil {
 		return sealpost.Held{}, err
+	}
+	if !found {
+		return sealpost.Held{}, sealpost.ErrEpochTaken
 	}
 	if !bytes.Equal(r.bytes(1), tag) {
 		return sealpost.Held{}, sealpost.ErrConflict
@@ -100,6 +109,6 @@ func (g *group) markBlock(app int64, seq uint64) error {
 
 // spend gives up a range of the spool; a sweep erases it.
 func (g *group) spend(blob ref) error {
-	_, err := g.c.exec(`INSERT INTO spent (segment, start, length) VALUES (?, ?, ?)`, blob.segment, blob.start, blob.length)
+	_, err := g.c.exec(`INSERT INTO spent (segment, start, length, mark) VALUES (?, ?, ?, ?)`, blob.segment, blob.start, blob.length, g.vault.markSpent(blob))
 	return err
 }

@@ -63,7 +63,7 @@ func (g *group) checkOutcome(m *messageRow, o *sealpost.Outcome) error {
 // others. Its blob goes with the last device that wants it, at the latest when it
 // expires.
 func (g *group) end(m *messageRow, end sealpost.End) error {
-	m.outcome = end
+	m.outcome, m.ready = end, end
 	for i := range m.routes {
 		m.routes[i].unqueue()
 	}

@@ -15,7 +15,8 @@ import (
 
 // Keys is the key service: it wraps the store's own keys, so that the data
 // folder without it is noise. purpose binds a wrapped key to its use; Unwrap
-// with another purpose fails. Both may be called concurrently and may be slow;
+// with another purpose, or of what Wrap did not make, returns an error matching
+// [ErrDamaged], and any other error where the service cannot be asked. Both may be called concurrently and may be slow;
 // the store caches what it unwraps.
 type Keys interface {
 	Wrap(purpose string, key []byte) ([]byte, error)
@@ -90,7 +91,7 @@ func (k *FileKeys) Wrap(purpose string, key []byte) ([]byte, error) {
 func (k *FileKeys) Unwrap(purpose string, wrapped []byte) ([]byte, error) {
 	key, err := k.aead().Open(nil, nil, wrapped, []byte(purpose))
 	if err != nil {
-		return nil, fmt.Errorf("unwrap a key for %q: another key file, or the wrapped key is damaged", purpose)
+		return nil, fmt.Errorf("%w: a wrapped key does not open: it is damaged (restore the data folder from a backup), or this is another key file", ErrDamaged)
 	}
 	return key, nil
 }

@@ -21,6 +21,7 @@ const (
 	NoncesMax      = 1 << 21     // nonces remembered at one time
 	WaitingMax     = 1 << 14     // small writes waiting for the next commit
 	SweepMax       = 2048        // rows that one transaction of a sweep touches
+	SweepRounds    = 64          // transactions of one step of a sweep
 	ReceiptsMax    = receiptsMax // receipts of one device for one message
 	AttemptsMax    = sealpost.CountedMax
 	receiptsMax    = sealpost.CountedMax / sealpost.DevicesMax
@@ -39,6 +40,14 @@ const (
 	waitingMax     = 1 << 16 // open messages of one device that are looked at
 	blockSize      = 1024    // seqs that one mark of a tenant stands for
 )
+
+// EpochsKept is how long the commit of a group and epoch is remembered after the
+// last message that carried it has expired. From then on nobody can fetch that
+// commit here: a device either took it, and follows no other, or has missed its
+// group's history and needs a fresh group. The lifetime of a message beyond that
+// covers a sender that was away, and repeats or replaces what it sent last.
+// So there are at most sealpost.CommitsMax rows for each message of that time.
+const EpochsKept = sealpost.LifetimeMax
 
 // AnswersKept is how long an answered invitation waits for its key event
 // beyond its own expiry.

@@ -10,17 +10,23 @@ import (
 // random key on disk would write a page for each request.
 type nonces struct {
 	until map[[tagSize]byte]sealpost.UnixMilli
+	next  int64 // row
 }
 
 func loadNonces(c *conn) (*nonces, error) {
-	n := &nonces{until: map[[tagSize]byte]sealpost.UnixMilli{}}
-	err := c.each(`SELECT tag, until FROM nonces`, func(r row) error {
-		if len(r.bytes(0)) == tagSize {
-			n.until[[tagSize]byte(r.bytes(0))] = sealpost.UnixMilli(r.int(1))
+	n := &nonces{until: map[[tagSize]byte]sealpost.UnixMilli{}, next: 1}
+	err := c.each(`SELECT id, tag, until FROM nonces`, func(r row) error {
+		n.next = max(n.next, r.int(0)+1)
+		if len(r.bytes(1)) == tagSize {
+			n.until[[tagSize]byte(r.bytes(1))] = sealpost.UnixMilli(r.int(2))
 		}
 		return nil
 	})
 	return n, err
+}
+
+func (v *vault) markNonce(id int64, tag []byte, until sealpost.UnixMilli) []byte {
+	return v.mark(markNonce, id, int64(until), tag)
 }
 
 // Nonce remembers a key's nonce until a time, durably, and says whether it was
@@ -35,7 +41,9 @@ func (db *DB) Nonce(ctx context.Context, key sealpost.KeyID, nonce [16]byte, unt
 		if len(g.nonces.until)+len(g.seen) >= NoncesMax {
 			return ErrFull
 		}
-		if _, err := g.c.exec(`INSERT INTO nonces (tag, until) VALUES (?, ?)`, tag[:], int64(until)); err != nil {
+		id := g.nonces.next
+		g.nonces.next++ // a number that rolls back is left out
+		if _, err := g.c.exec(`INSERT INTO nonces (id, tag, until, mark) VALUES (?, ?, ?, ?)`, id, tag[:], int64(until), g.vault.markNonce(id, tag[:], until)); err != nil {
 			return err
 		}
 		if g.seen == nil {

@@ -112,7 +112,8 @@ func TestNoBlobInTheDatabase(t *testing.T) {
 	for _, known := range strings.Fields(`wrapped_keys.wrapped apps.tag apps.sealed data_keys.wrapped statements.tag statements.leaf
 		statements.statement statements.salt promises.sealed messages.lookup messages.tag messages.routes signing_keys.tag signing_keys.owner
 		signing_keys.sealed key_events.tag key_events.owner endpoints.sealed packages.sealed enrolments.tag enrolments.challenge
-		enrolments.signing_key enrolments.sealed enrolments.answer nonces.tag api_keys.tag api_keys.name api_keys.sealed`) {
+		enrolments.signing_key enrolments.sealed enrolments.answer nonces.tag nonces.mark segments.mark spent.mark
+		epochs.place epochs.content epochs.mark api_keys.tag api_keys.name api_keys.sealed`) {
 		delete(blobs, known)
 	}
 	if len(blobs) != 0 {

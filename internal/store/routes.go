@@ -42,10 +42,11 @@ const (
 // waits says that the device may still want the message.
 func (r *route) waits() bool { return r.state <= routeFailed && !r.handed }
 
-// A route in bytes: device 6, flags 1, turn 6, receipts 2, tries 4, endpoint 6.
-// Flags are the state in the low bits, then handed and queued.
+// A route in bytes: device 6, flags 1, turn 6, receipts 1, tries 4, endpoint 6,
+// check 1. Flags are the state in the low bits, then handed and queued.
 const (
 	routeSize  = 25
+	routeSeed  = 0xa5 // of the check, so that zeros are no route
 	flagHanded = 1 << 3
 	flagQueued = 1 << 4
 )
@@ -64,9 +65,10 @@ func encodeRoutes(routes []route) []byte {
 		}
 		b = append(appendUint48(b, uint64(r.device)), flags)
 		b = appendUint48(b, uint64(r.turn))
-		b = binary.BigEndian.AppendUint16(b, uint16(r.receipts))
+		b = append(b, byte(r.receipts))
 		b = binary.BigEndian.AppendUint32(b, uint32(r.tries))
 		b = appendUint48(b, uint64(r.endpoint))
+		b = append(b, checkRoute(b[len(b)-routeSize+1:]))
 	}
 	return b
 }
@@ -81,9 +83,9 @@ func decodeRoutes(b []byte) ([]route, error) {
 	for ; len(b) > 0; b = b[routeSize:] {
 		flags := b[6]
 		r := route{device: int64(uint48(b)), state: routeState(flags & 7), handed: flags&flagHanded != 0, queued: flags&flagQueued != 0,
-			turn: sealpost.UnixMilli(uint48(b[7:])), receipts: int64(binary.BigEndian.Uint16(b[13:])),
-			tries: int64(binary.BigEndian.Uint32(b[15:])), endpoint: int64(uint48(b[19:]))}
-		if r.state > routeOpened || flags > flagQueued|flagHanded|7 || r.device <= last ||
+			turn: sealpost.UnixMilli(uint48(b[7:])), receipts: int64(b[13]),
+			tries: int64(binary.BigEndian.Uint32(b[14:])), endpoint: int64(uint48(b[18:]))}
+		if b[24] != checkRoute(b) || r.state > routeOpened || flags > flagQueued|flagHanded|7 || r.device <= last ||
 			r.queued != (r.turn != 0) || r.turn >= never || r.receipts > ReceiptsMax {
 			return nil, fmt.Errorf("%w: a route", ErrDamaged)
 		}
@@ -91,6 +93,15 @@ func decodeRoutes(b []byte) ([]route, error) {
 		routes = append(routes, r)
 	}
 	return routes, nil
+}
+
+// checkRoute folds the bytes of a route before its check into one: whatever is
+// changed within one byte changes it.
+func checkRoute(b []byte) byte {
+	x := binary.NativeEndian.Uint64(b) ^ binary.NativeEndian.Uint64(b[8:]) ^ binary.NativeEndian.Uint64(b[16:])
+	x ^= x >> 32
+	x ^= x >> 16
+	return byte(x) ^ byte(x>>8) ^ routeSeed
 }
 
 func appendUint48(b []byte, v uint64) []byte {

@@ -36,15 +36,36 @@ func TestRoutesHaveOneEncoding(t *testing.T) {
 		"too many receipts":   func(b []byte) []byte { b[13] = 0xff; return b },
 		"too many devices":    func([]byte) []byte { return make([]byte, routeSize*(sealpost.DevicesMax+1)) },
 	} {
-		if got, err := decodeRoutes(spoil(bytes.Clone(b))); err == nil {
+		if got, err := decodeRoutes(checked(spoil(bytes.Clone(b)))); err == nil {
 			t.Errorf("%s: read as %+v", name, got)
 		}
 	}
+	if _, err := decodeRoutes(checked(bytes.Clone(b))); err != nil {
+		t.Fatal("right checks are refused, so the refusals above prove nothing")
+	}
+	for at := range b { // R39: whatever becomes of one byte
+		for bits := 1; bits < 1<<8; bits++ {
+			bad := bytes.Clone(b)
+			bad[at] ^= byte(bits)
+			if got, err := decodeRoutes(bad); err == nil {
+				t.Errorf("byte %d with bits %08b changed: read as %+v", at, bits, got)
+			}
+		}
+	}
+}
+
+// checked gives each route the check of what stands there.
+func checked(b []byte) []byte {
+	for at := 0; at+routeSize <= len(b); at += routeSize {
+		b[at+routeSize-1] = checkRoute(b[at:])
+	}
+	return b
 }
 
 func FuzzRoutes(f *testing.F) {
 	f.Add(encodeRoutes([]route{{device: 3, queued: true, turn: atOnce}, {device: 9, state: routeHanded, handed: true, receipts: 2}}))
 	f.Add([]byte{})
+	f.Add(make([]byte, routeSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if routes, err := decodeRoutes(b); err == nil && !bytes.Equal(encodeRoutes(routes), b) {
 			t.Errorf("%x is read as %+v", b, routes)

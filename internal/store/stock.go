@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
@@ -50,8 +49,6 @@ func (g *group) deviceInForce(key sealpost.KeyID) (*device, error) {
 	return d, err
 }
 
-func rowKey(id int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
-
 // PutEndpoints replaces a device's endpoints. Messages that wait for it are
 // queued again where they could not be tried for want of an endpoint.
 func (db *DB) PutEndpoints(ctx context.Context, key sealpost.KeyID, endpoints []sealpost.Endpoint) error {
@@ -79,13 +76,31 @@ func (g *group) putEndpoints(device int64, endpoints []sealpost.Endpoint) error 
 		if err != nil {
 			return err
 		}
-		if _, err := g.c.exec(`INSERT INTO endpoints (device, carrier, sealed) VALUES (?, ?, ?)`,
-			device, int(e.Carrier), g.vault.seal(tagEndpoint, rowKey(device), plain)); err != nil {
+		id, err := g.nextEndpoint()
+		if err != nil {
+			return err
+		}
+		if _, err := g.c.exec(`INSERT INTO endpoints (id, device, carrier, sealed) VALUES (?, ?, ?, ?)`,
+			id, device, int(e.Carrier), g.vault.seal(tagEndpoint, endpointKey(id, device, int64(e.Carrier)), plain)); err != nil {
 			return err
 		}
 	}
 	g.devices.dropDevice(device)
 	return nil
+}
+
+// nextEndpoint is an id that no endpoint had before: routes remember them.
+func (g *group) nextEndpoint() (int64, error) {
+	r, _, err := g.c.one(`SELECT 1 + max((SELECT coalesce(max(id), 0) FROM endpoints), coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'endpoints'), 0))`)
+	if err != nil {
+		return 0, err
+	}
+	return r.int(0), nil
+}
+
+// endpointKey is what an endpoint's row is bound to: all of it in clear.
+func endpointKey(id, device, carrier int64) []byte {
+	return rowKey(id, rowKey(device), rowKey(carrier))
 }
 
 // requeue puts the routes of a device that has an endpoint now, and that were
@@ -120,8 +135,8 @@ func (g *group) requeue(device int64) error {
 }
 
 func (v *vault) endpoints(c *conn, device int64) (out []endpoint, err error) {
-	err = c.each(`SELECT id, sealed FROM endpoints WHERE device = ? ORDER BY id`, func(r row) error {
-		plain, err := v.open(tagEndpoint, rowKey(device), r.bytes(1))
+	err = c.each(`SELECT id, carrier, sealed FROM endpoints WHERE device = ? ORDER BY id`, func(r row) error {
+		plain, err := v.open(tagEndpoint, endpointKey(r.int(0), device, r.int(1)), r.bytes(2))
 		if err != nil {
 			return err
 		}
@@ -160,7 +175,11 @@ func (db *DB) PutPackages(ctx context.Context, key sealpost.KeyID, packages [][]
 
 func (g *group) putPackages(device int64, packages [][]byte) error {
 	for _, p := range packages {
-		if _, err := g.c.exec(`INSERT INTO packages (device, sealed) VALUES (?, ?)`, device, g.vault.seal(tagPackage, rowKey(device), p)); err != nil {
+		id, err := g.c.nextID(`packages`)
+		if err != nil {
+			return err
+		}
+		if _, err := g.c.exec(`INSERT INTO packages (id, device, sealed) VALUES (?, ?, ?)`, id, device, g.vault.seal(tagPackage, rowKey(id, rowKey(device)), p)); err != nil {
 			return err
 		}
 	}
@@ -194,7 +213,7 @@ func (db *DB) ClaimPackage(ctx context.Context, app string, key sealpost.KeyID) 
 		if !found {
 			return fmt.Errorf("the pool is empty: %w", sealpost.ErrNotFound)
 		}
-		if pkg, err = g.vault.open(tagPackage, rowKey(d.id), r.bytes(1)); err != nil {
+		if pkg, err = g.vault.open(tagPackage, rowKey(r.int(0), rowKey(d.id)), r.bytes(1)); err != nil {
 			return err
 		}
 		if _, err := g.c.exec(`DELETE FROM packages WHERE id = ?`, r.int(0)); err != nil {

@@ -1,20 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"context"
-	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
 
 	"github.com/sealpost/sealpost"
 )
@@ -79,9 +74,6 @@ type DB struct {
 	nonces      *nonces
 }
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // Open takes the folder, brings its schema up to date and loads what the road
 // needs in memory: open routes by device, and nonces. It costs time in
 // proportion to what is open, not to what is held.
@@ -124,26 +116,6 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	return db, nil
 }
 
-func migrate(ctx context.Context, name string) error {
-	connector, err := sqlite.NewConnector(name)
-	if err != nil {
-		return err
-	}
-	pool := sql.OpenDB(connector)
-	defer pool.Close()
-	pool.SetMaxOpenConns(1)
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, pool, files)
-	if err != nil {
-		return err
-	}
-	_, err = p.Up(ctx)
-	return err
-}
-
 func (db *DB) connect(ctx context.Context, path string) (err error) {
 	if db.c, err = connect(ctx, dsn(path, cacheKiB, false)); err != nil {
 		return err
@@ -175,13 +147,16 @@ func (db *DB) load(cfg Config, spoolDir string) error {
 	if !last.null(0) {
 		db.next = last.uint(0) + 1
 	}
-	if db.spool, err = loadSpool(db.c, spoolDir); err != nil {
+	if db.spool, err = loadSpool(db.c, db.vault, spoolDir); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	if db.devices, err = newDevices(); err != nil {
 		return err
 	}
-	marks, _, err := db.c.one(`SELECT fresh, inbox FROM marks`)
+	marks, found, err := db.c.one(`SELECT fresh, inbox FROM marks`)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: marks row 1 is missing; restore the data folder from a backup", ErrDamaged)
+	}
 	if err != nil {
 		return err
 	}
@@ -198,11 +173,15 @@ func (db *DB) load(cfg Config, spoolDir string) error {
 	return err
 }
 
-func loadSpool(c *conn, dir string) (*spool, error) {
+// loadSpool refuses a damaged row before anything acts on it: what lies behind
+// the end of a segment, or in one that no row knows, is removed.
+func loadSpool(c *conn, v *vault, dir string) (*spool, error) {
 	known := map[int64]bool{}
 	var id, tail int64
-	err := c.each(`SELECT id, tail FROM segments ORDER BY id`, func(r row) error {
-		id, tail = r.int(0), r.int(1)
+	err := c.each(`SELECT id, tail, mark FROM segments ORDER BY id`, func(r row) error {
+		if id, tail = r.int(0), r.int(1); !bytes.Equal(r.bytes(2), v.mark(markSegment, id, tail)) {
+			return fmt.Errorf("%w: segments row %d; restore the data folder from a backup", ErrDamaged, id)
+		}
 		known[id] = true
 		return nil
 	})

@@ -29,4 +29,23 @@ func openDB(t testing.TB, place string, now func() time.Time) *store.DB {
 	return db
 }
 
-func TestContract(t *testing.T) { storetest.Run(t, open) }
+func TestContract(t *testing.T) { storetest.Run(t, openChecked) }
+
+// A checked store is found sound by fsck whenever it is closed: after all that the
+// contract does with it, no row is where fsck does not expect it.
+type checked struct {
+	*store.DB
+	t testing.TB
+}
+
+func openChecked(t testing.TB, place string, now func() time.Time) storetest.Store {
+	return checked{openDB(t, place, now), t}
+}
+
+func (c checked) Close() error {
+	r, err := c.Fsck(context.Background(), nil)
+	if err != nil || r.Faulty != 0 {
+		c.t.Errorf("fsck: %v, %v", r.Faults, err)
+	}
+	return c.DB.Close()
+}

@@ -1,40 +1,67 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
 	"github.com/sealpost/sealpost"
 )
 
-// Sweep forgets what has had its time: blobs of ended messages that expired,
-// given-up ranges of the spool (erased in place, a segment deleted once it is
-// empty), nonces and unused invitations. It relieves the inbox. It works in bounded transactions and
-// may be called at any time; a crash inside it is made good by the next.
+// Sweep forgets what has had its time: ranges of the spool that were given up
+// (erased in place, a segment deleted once it is empty), blobs of ended messages
+// that expired, nonces, unused invitations and commits of old epochs. It relieves
+// the inbox. It is made to be called every second or so, because what was handed
+// over is erased by it: where nothing is due it reads an index entry for each
+// step and waits for no writer; where something is, it has the writer for SweepMax
+// rows at a time, and SweepRounds times for each step. What is left is the next
+// sweep's; a crash inside it is made good by the next too.
 func (db *DB) Sweep(ctx context.Context, now sealpost.UnixMilli) error {
 	for _, step := range []func(context.Context, sealpost.UnixMilli) (more bool, err error){
-		db.sweepExpired, db.sweepSpool, db.sweepNonces, db.sweepEnrolments, db.sweepInbox,
+		db.sweepExpired, db.sweepSpool, db.sweepSegments, db.sweepNonces, db.sweepEnrolments, db.sweepEpochs, db.sweepInbox,
 	} {
-		for more := true; more; {
-			var err error
-			if more, err = step(ctx, now); err != nil {
+		for range SweepRounds {
+			more, err := step(ctx, now)
+			if err != nil {
 				return fmt.Errorf("sweep: %w", err)
+			}
+			if !more {
+				break
 			}
 		}
 	}
 	return nil
 }
 
+// due says whether a step has anything to do, without the writer.
+func (db *DB) due(ctx context.Context, text string, args ...any) (found bool, err error) {
+	err = db.read(ctx, "due", func(c *conn) error {
+		_, found, err = c.one(text, args...)
+		return err
+	})
+	return found, err
+}
+
 // sweepSpool erases given-up ranges first and forgets them after, so that a
-// crash between the two erases again.
+// crash between the two erases again. A row that is not what was written is left
+// for fsck to name: it may lead to a blob that somebody waits for.
 func (db *DB) sweepSpool(ctx context.Context, _ sealpost.UnixMilli) (more bool, err error) {
 	var ranges []ref
+	rows, damaged := 0, 0
 	err = db.read(ctx, "spool", func(c *conn) error {
-		return c.each(`SELECT segment, start, length FROM spent ORDER BY segment, start LIMIT ?`, func(r row) error {
-			ranges = append(ranges, ref{r.int(0), r.int(1), r.int(2)})
+		return c.each(`SELECT segment, start, length, mark FROM spent ORDER BY segment, start LIMIT ?`, func(r row) error {
+			rows++
+			if at := (ref{r.int(0), r.int(1), r.int(2)}); bytes.Equal(r.bytes(3), db.vault.markSpent(at)) {
+				ranges = append(ranges, at)
+			} else {
+				damaged++
+			}
 			return nil
 		}, SweepMax)
 	})
+	if damaged > 0 {
+		db.log.Error("ranges of the spool are not erased, because their rows are damaged", "ranges", damaged)
+	}
 	if err != nil || len(ranges) == 0 {
 		return false, err
 	}
@@ -43,10 +70,7 @@ func (db *DB) sweepSpool(ctx context.Context, _ sealpost.UnixMilli) (more bool, 
 			return false, err
 		}
 	}
-	if err := db.forgetRanges(ctx, ranges); err != nil {
-		return false, err
-	}
-	return len(ranges) == SweepMax, db.removeSegments(ctx)
+	return rows == SweepMax, db.forgetRanges(ctx, ranges)
 }
 
 // bySegment splits ordered ranges at each change of segment.
@@ -92,12 +116,16 @@ func (db *DB) forgetRanges(ctx context.Context, ranges []ref) error {
 	})
 }
 
-// removeSegments deletes segments that nothing refers to, but the one that is
+// sweepSegments deletes segments that nothing refers to, but the one that is
 // written. The row goes first: a file without a row is removed by [Open].
-func (db *DB) removeSegments(ctx context.Context) error {
+func (db *DB) sweepSegments(ctx context.Context, _ sealpost.UnixMilli) (more bool, err error) {
+	const text = `SELECT id FROM segments WHERE live = 0 AND id < (SELECT max(id) FROM segments)`
+	if due, err := db.due(ctx, text+` LIMIT 1`); err != nil || !due {
+		return false, err
+	}
 	var empty []int64
-	err := db.write(ctx, "segments", func(g *group) error {
-		rows, err := g.c.all(`SELECT id FROM segments WHERE live = 0 AND id < (SELECT max(id) FROM segments)`)
+	err = db.write(ctx, "segments", func(g *group) error {
+		rows, err := g.c.all(text+` LIMIT ?`, SweepMax)
 		if err != nil {
 			return err
 		}
@@ -111,17 +139,20 @@ func (db *DB) removeSegments(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, id := range empty {
 		if err := db.spool.remove(id); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(empty) == SweepMax, nil
 }
 
 func (db *DB) sweepNonces(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
+	if due, err := db.due(ctx, `SELECT 1 FROM (SELECT until FROM nonces ORDER BY id LIMIT 1) WHERE until < ?`, int64(now)); err != nil || !due {
+		return false, err
+	}
 	err = db.write(ctx, "nonces", func(g *group) error {
 		rows, err := g.c.all(`SELECT id, tag, until FROM nonces ORDER BY id LIMIT ?`, SweepMax)
 		if err != nil {
@@ -150,9 +181,14 @@ func (db *DB) sweepNonces(ctx context.Context, now sealpost.UnixMilli) (more boo
 // sweepEnrolments forgets invitations that were not answered in time, and
 // answers that the sender did not sign in AnswersKept.
 func (db *DB) sweepEnrolments(ctx context.Context, now sealpost.UnixMilli) (more bool, err error) {
+	const text = `SELECT id FROM enrolments WHERE signing_key IS NULL AND expires < ?
+		UNION ALL SELECT id FROM enrolments WHERE signing_key IS NOT NULL AND expires < ? LIMIT ?`
+	open, answered := int64(now), int64(now.Add(-AnswersKept))
+	if due, err := db.due(ctx, text, open, answered, 1); err != nil || !due {
+		return false, err
+	}
 	err = db.write(ctx, "enrolments", func(g *group) error {
-		n, err := g.c.exec(`DELETE FROM enrolments WHERE id IN (SELECT id FROM enrolments WHERE expires < ? AND (signing_key IS NULL OR expires < ?) LIMIT ?)`,
-			int64(now), int64(now.Add(-AnswersKept)), SweepMax)
+		n, err := g.c.exec(`DELETE FROM enrolments WHERE id IN (`+text+`)`, open, answered, SweepMax)
 		more = n == SweepMax
 		return err
 	})
@@ -162,6 +198,9 @@ func (db *DB) sweepEnrolments(ctx context.Context, now sealpost.UnixMilli) (more
 // sweepInbox moves the older half of an inbox that has grown too large from
 // memory to disk, and the mark with it.
 func (db *DB) sweepInbox(ctx context.Context, _ sealpost.UnixMilli) (bool, error) {
+	if size, err := db.Size(ctx); err != nil || db.inbox.over(size) == 0 {
+		return false, err
+	}
 	var to, mark uint64
 	for more := true; more; {
 		err := db.write(ctx, "inbox", func(g *group) error {
@@ -173,7 +212,7 @@ func (db *DB) sweepInbox(ctx context.Context, _ sealpost.UnixMilli) (bool, error
 			}
 			mark = min(to, g.inbox.mark+SweepMax)
 			for _, w := range g.inbox.before(mark) {
-				if _, err := g.c.exec(`INSERT INTO waiting (device, message) VALUES (?, ?) ON CONFLICT DO NOTHING`, w.device, w.message); err != nil {
+				if _, err := g.c.exec(`INSERT INTO waiting (device, message) SELECT id, ? FROM signing_keys WHERE id = ? AND revoked = 0 ON CONFLICT DO NOTHING`, w.message, w.device); err != nil {
 					return err
 				}
 			}

@@ -26,6 +26,9 @@ const (
 	purposeData    = "sealpost/store/data/v1"
 )
 
+// purposeOf binds a data key to its day and, by the keyed look-up, its tenant.
+func purposeOf(day int64, app []byte) string { return fmt.Sprintf("%s/%d/%x", purposeData, day, app) }
+
 // tagSize is the length of a keyed look-up, bytes: HMAC-SHA256, truncated.
 const tagSize = 16
 
@@ -41,11 +44,17 @@ const (
 	tagChallenge = "challenge"
 	tagNonce     = "nonce"
 	tagAPIKey    = "api key"
+	tagEpoch     = "epoch"
+	tagCommit    = "epoch's commit"
 	tagAPIName   = "api key name"
 	tagEndpoint  = "endpoint" // a domain of sealing only, as the next two
 	tagPackage   = "package"
 	tagAnswer    = "answer"
 	tagPromise   = "promise"
+	markEpoch    = "epoch row" // a domain of marks only, as the next three
+	markNonce    = "nonce row"
+	markSegment  = "segment row"
+	markSpent    = "spent row"
 )
 
 type vault struct {
@@ -193,7 +202,7 @@ func (v *vault) dataKeyFor(app string, day int64) (*dataKey, error) {
 	if _, err := rand.Read(secret); err != nil {
 		return nil, fmt.Errorf("draw a data key: %w", err)
 	}
-	wrapped, err := v.keys.Wrap(purposeData, secret)
+	wrapped, err := v.keys.Wrap(purposeOf(day, v.tag(tagApp, []byte(app))), secret)
 	if err != nil {
 		return nil, fmt.Errorf("wrap a data key: %w", err)
 	}
@@ -226,15 +235,15 @@ func (v *vault) stored(c *conn, id int64) (*dataKey, error) {
 		return nil, err
 	}
 	if !found {
-		return nil, fmt.Errorf("%w: data key %d is missing", ErrDamaged, id)
+		return nil, fmt.Errorf("%w: data_keys row %d or its tenant is missing", ErrDamaged, id)
 	}
-	app, err := v.open(tagApp, r.bytes(3), r.bytes(4))
+	app, err := v.open(tagApp, rowKey(r.int(0), r.bytes(3)), r.bytes(4))
 	if err != nil {
 		return nil, err
 	}
-	secret, err := v.keys.Unwrap(purposeData, r.bytes(2))
+	secret, err := v.keys.Unwrap(purposeOf(r.int(1), r.bytes(3)), r.bytes(2))
 	if err != nil {
-		return nil, fmt.Errorf("data key %d: %w", id, err)
+		return nil, fmt.Errorf("data_keys row %d: %w", id, err)
 	}
 	aead, err := newGCM(secret)
 	if err != nil {
@@ -251,33 +260,4 @@ func newGCM(secret []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
-}
-
-// storeKeys reads the look-up and routing keys, or draws them for a new store.
-func storeKeys(c *conn, keys Keys) (lookup, routing []byte, err error) {
-	if lookup, err = storeKey(c, keys, purposeLookup); err != nil {
-		return nil, nil, err
-	}
-	routing, err = storeKey(c, keys, purposeRouting)
-	return lookup, routing, err
-}
-
-func storeKey(c *conn, keys Keys, purpose string) ([]byte, error) {
-	r, found, err := c.one(`SELECT wrapped FROM wrapped_keys WHERE name = ?`, purpose)
-	if err != nil {
-		return nil, err
-	}
-	if found {
-		return keys.Unwrap(purpose, r.bytes(0))
-	}
-	secret := make([]byte, 32)
-	if _, err := rand.Read(secret); err != nil {
-		return nil, err
-	}
-	wrapped, err := keys.Wrap(purpose, secret)
-	if err != nil {
-		return nil, err
-	}
-	_, err = c.exec(`INSERT INTO wrapped_keys (name, wrapped) VALUES (?, ?)`, purpose, wrapped)
-	return secret, err
 }

@@ -161,8 +161,9 @@ func (g *group) referToSpool() error {
 		return err
 	}
 	g.spooled = nil
-	_, err := g.c.exec(`INSERT INTO segments (id, tail, live) VALUES (?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET tail = excluded.tail, live = live + excluded.live`, g.segment, g.tail, g.live)
+	_, err := g.c.exec(`INSERT INTO segments (id, tail, live, mark) VALUES (?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET tail = excluded.tail, live = live + excluded.live, mark = excluded.mark`,
+		g.segment, g.tail, g.live, g.vault.mark(markSegment, g.segment, g.tail))
 	g.then(func() { g.spool.committed(g.segment, g.tail) })
 	return err
 }
@@ -210,7 +211,9 @@ func (g *group) appID(app string) (int64, error) {
 	var id int64
 	if found {
 		id = r.int(0)
-	} else if id, err = g.c.insert(`INSERT INTO apps (tag, sealed) VALUES (?, ?)`, tag, g.vault.seal(tagApp, tag, []byte(app))); err != nil {
+	} else if id, err = g.c.nextID(`apps`); err != nil {
+		return 0, err
+	} else if _, err = g.c.exec(`INSERT INTO apps (id, tag, sealed) VALUES (?, ?, ?)`, id, tag, g.vault.seal(tagApp, rowKey(id, tag), []byte(app))); err != nil {
 		return 0, err
 	}
 	g.apps[app], g.names[id] = id, app
@@ -235,9 +238,9 @@ func (v *vault) appName(c *conn, id int64) (string, error) {
 		return "", err
 	}
 	if !found {
-		return "", fmt.Errorf("%w: tenant %d is missing", ErrDamaged, id)
+		return "", fmt.Errorf("%w: apps row %d is missing", ErrDamaged, id)
 	}
-	name, err := v.open(tagApp, r.bytes(0), r.bytes(1))
+	name, err := v.open(tagApp, rowKey(id, r.bytes(0)), r.bytes(1))
 	return string(name), err
 }
 

@@ -36,6 +36,7 @@ type Store struct {
 	enrolments map[sealpost.EnrolmentID]*sealpost.Enrolment
 	apiKeys    []sealpost.APIKey
 	nonces     map[[16]byte]sealpost.UnixMilli
+	epochs     map[sealpost.Hash]sealpost.Hash // the commit in each place, for good
 	groups     []int
 	sweeps     int
 }
@@ -94,7 +95,8 @@ func (f *faults) next() (fails, applied bool) {
 func NewStore(tb testing.TB) *Store {
 	return &Store{tb: tb, byHash: map[sealpost.Hash]uint64{}, messages: map[sealpost.MessageID]*message{},
 		devices: map[sealpost.KeyID]*device{}, senders: map[string][]sealpost.Device{},
-		enrolments: map[sealpost.EnrolmentID]*sealpost.Enrolment{}, nonces: map[[16]byte]sealpost.UnixMilli{}}
+		enrolments: map[sealpost.EnrolmentID]*sealpost.Enrolment{}, nonces: map[[16]byte]sealpost.UnixMilli{},
+		epochs: map[sealpost.Hash]sealpost.Hash{}}
 }
 
 // FailHolds makes the next n Holds fail, lost or done but not acknowledged.
@@ -211,6 +213,14 @@ func (s *Store) holdCommitment(h sealpost.Hold, seq uint64) error {
 	c := h.Commitment
 	if s.messages[c.ID] != nil {
 		return sealpost.ErrConflict
+	}
+	for _, k := range h.Commits {
+		if other, taken := s.epochs[k.Place]; taken && other != k.Commit {
+			return sealpost.ErrEpochTaken
+		}
+	}
+	for _, k := range h.Commits {
+		s.epochs[k.Place] = k.Commit
 	}
 	m := &message{blob: bytes.Clone(h.Blob), carriers: c.Carriers, Message: sealpost.Message{ID: c.ID, App: c.App,
 		Recipient: c.Recipient, Commitment: h.Hash, Seq: seq, Blob: c.Blob, Roster: c.Roster, Created: c.Created,

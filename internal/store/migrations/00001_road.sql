@@ -1,4 +1,9 @@
 -- +goose Up
+-- Every column of every row is either sealed, bound to what is sealed, said by the
+-- signed statements, or covered by its row's mark, a keyed hash (a route by its
+-- check): fsck finds a change in any of them. The few that it cannot tell are
+-- listed in its test.
+
 -- The store's own keys, wrapped by the key service.
 CREATE TABLE wrapped_keys (name TEXT PRIMARY KEY, wrapped BLOB NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -69,6 +74,11 @@ CREATE TABLE marks (fresh INTEGER NOT NULL, inbox INTEGER NOT NULL) STRICT;
 INSERT INTO marks (fresh, inbox) VALUES (0, 0);
 CREATE TABLE waiting (device INTEGER NOT NULL, message INTEGER NOT NULL, PRIMARY KEY (device, message)) STRICT, WITHOUT ROWID;
 
+-- Which MLS commit stands for a tenant's group and epoch, and until when that is
+-- remembered. place and content are keyed hashes.
+CREATE TABLE epochs (place BLOB PRIMARY KEY, content BLOB NOT NULL, until INTEGER NOT NULL, mark BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX epochs_until ON epochs (until);
+
 -- Signing keys of devices and senders, as key events enrolled and revoked them.
 -- owner is a keyed hash of tenant and recipient, of a sender's key of the tenant.
 CREATE TABLE signing_keys (
@@ -103,10 +113,11 @@ CREATE TABLE enrolments (
 ) STRICT;
 CREATE INDEX enrolments_answered ON enrolments (app, id) WHERE signing_key IS NOT NULL;
 CREATE INDEX enrolments_key ON enrolments (signing_key) WHERE signing_key IS NOT NULL;
-CREATE INDEX enrolments_expires ON enrolments (expires);
+CREATE INDEX enrolments_open ON enrolments (expires) WHERE signing_key IS NULL;
+CREATE INDEX enrolments_kept ON enrolments (expires) WHERE signing_key IS NOT NULL;
 
 -- Nonces of requests, in the order they came; memory knows them by value.
-CREATE TABLE nonces (id INTEGER PRIMARY KEY, tag BLOB NOT NULL, until INTEGER NOT NULL) STRICT;
+CREATE TABLE nonces (id INTEGER PRIMARY KEY, tag BLOB NOT NULL, until INTEGER NOT NULL, mark BLOB NOT NULL) STRICT;
 
 CREATE TABLE api_keys (
   id INTEGER PRIMARY KEY,
@@ -118,13 +129,14 @@ CREATE TABLE api_keys (
   UNIQUE (name)
 ) STRICT;
 
--- The spool: how far a segment is written and how many envelopes in it are
--- still referred to; and the ranges that are given up and not yet erased.
-CREATE TABLE segments (id INTEGER PRIMARY KEY, tail INTEGER NOT NULL, live INTEGER NOT NULL) STRICT;
-CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY (segment, start)) STRICT, WITHOUT ROWID;
+-- The spool: how far a segment is written (which its mark covers) and how many
+-- envelopes in it are still referred to; and the ranges that are given up and not
+-- yet erased.
+CREATE TABLE segments (id INTEGER PRIMARY KEY, tail INTEGER NOT NULL, live INTEGER NOT NULL, mark BLOB NOT NULL) STRICT;
+CREATE TABLE spent (segment INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (segment, start)) STRICT, WITHOUT ROWID;
 
 -- +goose Down
 DROP TABLE spent; DROP TABLE segments; DROP TABLE api_keys; DROP TABLE nonces; DROP TABLE enrolments;
-DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE signing_keys; DROP TABLE waiting; DROP TABLE marks;
+DROP TABLE packages; DROP TABLE endpoints; DROP TABLE key_events; DROP TABLE epochs; DROP TABLE signing_keys; DROP TABLE waiting; DROP TABLE marks;
 DROP TABLE app_blocks; DROP TABLE expiring; DROP TABLE messages; DROP TABLE statements; DROP TABLE promises; DROP TABLE data_keys; DROP TABLE apps;
 DROP TABLE wrapped_keys;

@@ -73,6 +73,7 @@ func Run(t *testing.T, open Opener) {
 		"endpoints are replaced and dropped":     endpoints,
 		"nonces are remembered":                  nonces,
 		"API keys":                               apiKeys,
+		"one commit for each epoch":              epochs,
 		"blobs go at handover and at expiry":     blobs,
 		"pages of messages":                      pages,
 		"all of it survives opening again":       reopen,
