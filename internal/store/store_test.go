@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/internal/store"
 	"github.com/sealpost/sealpost/internal/store/storetest"
 )
@@ -48,4 +49,27 @@ func (c checked) Close() error {
 		c.t.Errorf("fsck: %v, %v", r.Faults, err)
 	}
 	return c.DB.Close()
+}
+
+// A message whose try was answered before the walk along new messages came to it
+// is tried again all the same, once its time has come; so is one that is held
+// after the walk was told of a log that is longer than what is held.
+func TestWalkLeavesNobodyBehind(t *testing.T) {
+	w := storetest.NewWorld(t, open)
+	d := w.Enrol(storetest.Recipient("r"), w.Token("token"))
+	early := w.Message(d.Recipient)
+	w.MustHold(early, w.Attempt(early, d, 1, sealpost.Transient, w.Now+5000))
+	if work := w.Work(all); len(work) != 0 {
+		t.Fatalf("%d tries before their time", len(work))
+	}
+	if r := fsck(t, w); r.Faulty != 0 {
+		t.Errorf("%v", r.Faults)
+	}
+	later := w.Message(d.Recipient)
+	w.MustHold(later)
+	w.Now += 5000
+	w.Reopen()
+	if work := w.Work(all); len(work) != 2 {
+		t.Errorf("%d tries, want one of each message", len(work))
+	}
 }
