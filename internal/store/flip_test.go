@@ -396,3 +396,22 @@ func refuses(t *testing.T, w *storetest.World, want string) {
 		t.Errorf("the spool had %d segments and has %d, %v", len(before), len(after), err)
 	}
 }
+
+// R39: a message whose envelope is given up, and that is made to refer to it
+// before it is erased, is named, though its row of expiring still stands for
+// another.
+func TestFsckNamesAGivenUpEnvelope(t *testing.T) {
+	w := storetest.NewWorld(t, open)
+	ended, waiting := w.Message(storetest.Recipient("nobody")), w.Message(storetest.Recipient("nobody"))
+	held := w.MustHold(ended, waiting)
+	w.Now = ended.Commitment.Expires.Add(time.Second)
+	w.CloseAs(ended.ID, sealpost.Expired)
+	w.Must(w.Store.(*store.DB).SweepExpired(context.Background(), w.Now))
+	if r := fsck(t, w); r.Faulty != 0 || r.Blobs != 1 {
+		t.Fatalf("an honest store: %+v", r)
+	}
+	spoil(t, w, `UPDATE messages SET segment = 1 WHERE seq = ?`, int64(held[0].Record.Seq))
+	if r := fsck(t, w); !names(r, "messages", fmt.Sprint(held[0].Record.Seq), true) {
+		t.Errorf("%v", r.Faults)
+	}
+}
