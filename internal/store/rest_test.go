@@ -242,6 +242,11 @@ func TestFsckNamesNumbersRowsAndBlobs(t *testing.T) {
 		"a key moved back":        {`UPDATE signing_keys SET enrolled = 0 WHERE id = 2`, "signing_keys row 2"},
 		"a blob points elsewhere": {`UPDATE messages SET start = start + 1 WHERE seq = 6`, "seq 6: spool segment 000000000001.seg"},
 		"a segment is too short":  {`UPDATE segments SET tail = tail + 1`, "spool segment 000000000001.seg: it is shorter"},
+		"a wait is made up":       {`INSERT INTO waiting (device, message) VALUES (2, 6)`, "waiting row 2/6"},
+		"a sender is to wait":     {`INSERT INTO waiting (device, message) VALUES (1, 6)`, "waiting row 1/6"},
+		"an expiry is made up":    {`INSERT INTO expiring (second, block) VALUES (17, 0)`, "expiring row 17/0"},
+		"a promise is made up":    {`INSERT INTO promises (id, sealed) SELECT 99, sealed FROM promises WHERE id = 1`, "promises row 99: it is of no statement"},
+		"a promise is left out":   {`UPDATE statements SET promise = NULL, place = 0, outcome_by = 0 WHERE seq = 6`, "seq 6: statements: it has a promise, or none"},
 		"a data key is damaged":   {`UPDATE data_keys SET wrapped = zeroblob(60)`, "seq 0: statements"},
 	} {
 		t.Run(name, func(t *testing.T) {
