@@ -33,12 +33,17 @@ type Hold struct {
 	Commitment *Commitment
 	Blob       []byte        // with Commitment: the envelope, which goes to the spool
 	Commits    []EpochCommit // with Commitment: the MLS commits in the envelope
+	Spooled    Spooled       // with Commitment: where the store has put Blob already
 	Attempt    *Attempt
 	Retry      UnixMilli // with Attempt: when to try again; 0 ends this device's route
 	Receipt    *Receipt
 	Outcome    *Outcome
 	KeyEvent   *KeyEvent
 }
+
+// A Spooled is where a store has put a blob ahead of its statement; zero: it has
+// not. Only the store reads it.
+type Spooled struct{ Segment, Start int64 }
 
 // A PromisePart is how the promise of a statement is made again from the one of
 // its group, which the statements of the group share.

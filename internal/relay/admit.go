@@ -94,7 +94,7 @@ func (a *admission) leave(bytes int64) {
 // the pipeline, or the oldest that is held and not logged, waits for too long.
 func (r *Relay) overdue(now time.Time) *api.Problem {
 	oldest := now
-	for _, nanos := range []int64{r.verifier.queue.head.Load(), r.committer.queue.head.Load(), r.committer.current.Load()} {
+	for _, nanos := range []int64{r.verifier.queue.head.Load(), r.preparer.queue.head.Load(), r.preparer.current.Load(), r.committer.queue.head.Load(), r.committer.current.Load()} {
 		if at := time.Unix(0, nanos); nanos != 0 && at.Before(oldest) {
 			oldest = at
 		}

@@ -23,6 +23,8 @@ type nullStore struct {
 	next    uint64
 }
 
+func (s *nullStore) Spool(context.Context, []sealpost.Hold) error { return nil }
+func (s *nullStore) GiveUp([]sealpost.Hold) error                 { return nil }
 func (s *nullStore) Hold(_ context.Context, group []sealpost.Hold) ([]sealpost.Held, error) {
 	time.Sleep(2 * time.Millisecond)
 	out := make([]sealpost.Held, len(group))
@@ -96,6 +98,7 @@ func benchSubmit(b *testing.B, size int) {
 	ctx, cancel := context.WithCancel(b.Context())
 	var loops sync.WaitGroup
 	loops.Go(func() { r.verifier.run(ctx) })
+	loops.Go(func() { r.preparer.run(ctx, func(error) {}) })
 	loops.Go(func() { r.committer.run(ctx, func(error) {}) })
 	loops.Go(func() { _ = r.projector.run(ctx) })
 	loops.Go(func() { r.publish(ctx) })

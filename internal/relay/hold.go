@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/sealpost/sealpost"
@@ -29,75 +27,49 @@ const (
 // as the load is. In order, for each group:
 //
 //	1 turn away   what a revocation has overtaken
-//	2 prepare     salts, leaves, one promise for each 256; nothing is durable
-//	3 hold        all or none; a crash after this is a retry by whoever waits
-//	4 tell        the projector, the caches, the closer: what is lost here is read
+//	2 hold        all or none; a crash after this is a retry by whoever waits
+//	3 tell        the projector, the caches, the closer: what is lost here is read
 //	              from the store again
-//	5 answer
+//	4 answer
 type committer struct {
-	queue   *queue
-	busy    atomic.Bool
-	current atomic.Int64  // Unix nanoseconds of the oldest item's admission in hand, 0: none
-	idle    chan struct{} // rings when there is nothing to commit
-
-	store     Statements
-	lost      []error
-	signer    sealpost.Signer
-	origin    string
-	delay     time.Duration
-	now       func() time.Time
-	random    io.Reader
-	logger    *slog.Logger
-	published *published
-	settled   func(group []*item, n news)
-	unsure    func() // what the store has is not known
+	stage
+	store   Statements
+	lost    []error
+	now     func() time.Time
+	logger  *slog.Logger
+	settled func(group []*item, n news)
+	unsure  func() // what the store has is not known
 
 	revoked map[sealpost.KeyID]time.Time // by events held since the start
 }
 
-func newCommitter(cfg Config, p *published, settled func([]*item, news), unsure func()) *committer {
-	return &committer{queue: newQueue(), idle: make(chan struct{}, 1),
-		store: cfg.Store, lost: cfg.Lost, signer: cfg.Statement, origin: cfg.Origin, delay: cfg.MergeDelay, now: cfg.Now,
-		random: cfg.Rand, logger: cfg.Logger, published: p, settled: settled, unsure: unsure,
+func newCommitter(cfg Config, settled func([]*item, news), unsure func()) *committer {
+	return &committer{stage: newStage(), store: cfg.Store, lost: cfg.Lost, now: cfg.Now, logger: cfg.Logger, settled: settled, unsure: unsure,
 		revoked: map[sealpost.KeyID]time.Time{}}
 }
 
 // run commits until ctx ends. It reports that the store takes nothing more and
 // goes on turning away what comes.
 func (c *committer) run(ctx context.Context, report func(error)) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.queue.bell:
+	c.stage.run(ctx, func(group []*item) {
+		if err := c.commit(ctx, group); isLost(c.lost, err) {
+			report(err)
 		}
-		c.busy.Store(true)
-		for group := c.take(); len(group) > 0; group = c.take() {
-			c.current.Store(group[0].at.UnixNano())
-			if err := c.commit(ctx, group); isLost(c.lost, err) {
-				report(err)
-			}
-			c.current.Store(0)
-		}
-		c.busy.Store(false)
-		signal(c.idle)
-	}
+	})
 }
-
-func (c *committer) take() []*item { return c.queue.take(groupMax, groupBytesMax) }
 
 func (c *committer) commit(ctx context.Context, group []*item) error {
 	if group = c.turnAway(group); len(group) == 0 {
 		return nil
 	}
 	inOrder(group)
-	holds, err := c.prepare(group)
-	if err != nil {
-		return c.fail(group, fmt.Errorf("prepare a group: %w", err))
-	}
+	holds := holdsOf(group)
 	held, err := c.hold(ctx, holds)
 	if err != nil {
-		return c.fail(group, err)
+		c.logger.Error("turn a group away", "statements", len(group), "err", err)
+		turnAllAway(group, err)
+		c.unsure()
+		return err
 	}
 	c.settled(group, c.note(group, held))
 	for _, it := range group {
@@ -112,6 +84,7 @@ func (c *committer) turnAway(group []*item) []*item {
 	kept := group[:0]
 	for _, it := range group {
 		if c.isRevoked(it) {
+			c.giveUp(it)
 			it.turnAway(api.ErrRevokedKey)
 		} else {
 			kept = append(kept, it)
@@ -139,54 +112,6 @@ func isKeyEvent(it *item) int {
 		return 1
 	}
 	return 0
-}
-
-// prepare draws the salts and makes leaves and promises.
-func (c *committer) prepare(group []*item) ([]sealpost.Hold, error) {
-	salts := make([]byte, len(group)*len(sealpost.Salt{}))
-	if _, err := io.ReadFull(c.random, salts); err != nil {
-		return nil, fmt.Errorf("draw salts: %w", err)
-	}
-	var promised []*item
-	for i, it := range group {
-		h := &it.hold
-		h.Salt = sealpost.Salt(salts[i*len(h.Salt):])
-		h.Leaf = sealpost.MakeLeaf(h.Salt, h.Statement)
-		if it.promised {
-			promised = append(promised, it)
-		}
-	}
-	for part := range slices.Chunk(promised, sealpost.PromiseGroup) {
-		if err := c.promise(part); err != nil {
-			return nil, err
-		}
-	}
-	holds := make([]sealpost.Hold, len(group))
-	for i, it := range group {
-		holds[i] = it.hold
-	}
-	return holds, nil
-}
-
-// promise signs once for a part of the group.
-func (c *committer) promise(part []*item) error {
-	entries := make([]sealpost.PromiseEntry, len(part))
-	for i, it := range part {
-		entries[i] = sealpost.PromiseEntry{Leaf: it.hold.Leaf, Statement: it.hold.Hash, OutcomeBy: it.outcomeBy}
-	}
-	group, err := sealpost.SignGroupPromise(entries, c.origin, sealpost.FromTime(c.now()), c.published.size(), c.delay, c.signer)
-	if err != nil {
-		return fmt.Errorf("sign a promise: %w", err)
-	}
-	for i, it := range part {
-		p, err := group.Part(i, entries[i])
-		if err != nil {
-			return fmt.Errorf("take a promise apart: %w", err)
-		}
-		it.hold.Promise = p.Encode()
-		it.hold.Part = &sealpost.PromisePart{Group: group, Place: i, OutcomeBy: it.outcomeBy}
-	}
-	return nil
 }
 
 // hold tries until the store answers. A group that the store may have taken
@@ -264,17 +189,20 @@ func (c *committer) revoke(k sealpost.KeyID) {
 	c.revoked[k] = now
 }
 
-// fail turns a whole group away: as far as we know nothing of it is held. Whoever
-// repeats the same bytes gets the right answer either way, and the projector asks
-// the store.
-func (c *committer) fail(group []*item, err error) error {
-	c.logger.Error("turn a group away", "statements", len(group), "err", err)
+// giveUp takes back the blob of an item that is not held.
+func (c *committer) giveUp(it *item) {
+	if err := c.store.GiveUp([]sealpost.Hold{it.hold}); err != nil {
+		c.logger.Error("give up what was spooled", "err", err)
+	}
+}
+
+// turnAllAway turns a whole group away: as far as we know nothing of it is held.
+// Whoever repeats the same bytes gets the right answer either way.
+func turnAllAway(group []*item, err error) {
 	for _, it := range group {
 		it.err = err
 		it.turnAway(api.ErrUnavailable.After(retryUnavailable))
 	}
-	c.unsure()
-	return err
 }
 
 // pause waits and says whether ctx still stands.

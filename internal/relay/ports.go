@@ -12,6 +12,10 @@ import (
 
 // Statements are everything that was ever held.
 //
+// Spool makes the blobs of a group durable ahead of Hold, and writes into each
+// hold where its blob is. GiveUp takes back what was spooled for statements that
+// are not held after all. Another goroutine than Hold's calls Spool.
+//
 // Hold makes one group durable, all or none, and numbers its new statements
 // with the next seqs, without gaps, in the order of the slice; seqs start at 0.
 // It answers each Hold in order: a statement held before is Again with its first
@@ -24,6 +28,8 @@ import (
 //
 // Leaves returns at most max leaves from a seq on, in seq order.
 type Statements interface {
+	Spool(ctx context.Context, group []sealpost.Hold) error
+	GiveUp(group []sealpost.Hold) error
 	Hold(ctx context.Context, group []sealpost.Hold) ([]sealpost.Held, error)
 	Size(ctx context.Context) (uint64, error)
 	Leaves(ctx context.Context, from uint64, max int) ([]sealpost.Leaf, error)

@@ -20,6 +20,7 @@ type Relay struct {
 
 	admission *admission
 	verifier  *verifier
+	preparer  *preparer
 	committer *committer
 	projector *projector
 	published *published
@@ -75,8 +76,9 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.admission = newAdmission(cfg.QueueBytes, cfg.Metrics.Queue)
 	r.projector = newProjector(cfg)
-	r.committer = newCommitter(cfg, r.published, r.settled, r.projector.ask)
-	r.verifier = newVerifier(r.committer, cfg.Now, cfg.Metrics.Batch)
+	r.committer = newCommitter(cfg, r.settled, r.projector.ask)
+	r.preparer = newPreparer(cfg, r.published, r.committer)
+	r.verifier = newVerifier(&r.preparer.stage, cfg.Now, cfg.Metrics.Batch)
 	return r, nil
 }
 
@@ -99,6 +101,7 @@ func (r *Relay) Run(ctx context.Context) error {
 
 	var starters, finishers sync.WaitGroup
 	finishers.Go(func() { r.verifier.run(hard) })
+	finishers.Go(func() { r.preparer.run(hard, end) })
 	finishers.Go(func() { r.committer.run(hard, end) })
 	finishers.Go(func() { r.publish(hard) })
 	finishers.Go(func() {

@@ -11,26 +11,26 @@ import (
 )
 
 // Signatures are verified in batches, because one equation over many is three
-// times cheaper than many. A batch grows only while the committer is busy, when
+// times cheaper than many. A batch grows only while the next stage is busy, when
 // waiting costs nothing.
 const (
 	batchMax    = 256                  // signatures in one equation
-	batchEnough = 128                  // worth starting although the committer is busy
-	lingerMax   = 5 * time.Millisecond // the longest wait for more, while the committer is busy
+	batchEnough = 128                  // worth starting although the next stage is busy
+	lingerMax   = 5 * time.Millisecond // the longest wait for more, while the next stage is busy
 )
 
 // A verifier takes items, verifies their signatures and hands the sound ones to
-// the committer, one batch at a time for each processor.
+// the preparer, one batch at a time for each processor.
 type verifier struct {
-	queue     *queue
-	committer *committer
-	judge     *ed25519Judge
-	now       func() time.Time
-	slots     chan struct{}
+	queue *queue
+	next  *stage
+	judge *ed25519Judge
+	now   func() time.Time
+	slots chan struct{}
 }
 
-func newVerifier(c *committer, now func() time.Time, report func(int, bool)) *verifier {
-	return &verifier{queue: newQueue(), committer: c, judge: newEd25519Judge(report), now: now,
+func newVerifier(next *stage, now func() time.Time, report func(int, bool)) *verifier {
+	return &verifier{queue: newQueue(), next: next, judge: newEd25519Judge(report), now: now,
 		slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
@@ -59,9 +59,9 @@ func (v *verifier) run(ctx context.Context) {
 	}
 }
 
-// linger lets a batch grow while its signatures could not be committed anyway.
+// linger lets a batch grow while its signatures could not go on anyway.
 func (v *verifier) linger() {
-	if !v.committer.busy.Load() || v.queue.len() >= batchEnough {
+	if !v.next.busy.Load() || v.queue.len() >= batchEnough {
 		return
 	}
 	timer := time.NewTimer(lingerMax)
@@ -70,7 +70,7 @@ func (v *verifier) linger() {
 		select {
 		case <-timer.C:
 			return
-		case <-v.committer.idle:
+		case <-v.next.idle:
 			return
 		case <-v.queue.bell:
 		}
@@ -106,5 +106,5 @@ func (v *verifier) verify(batch []*item) {
 			pass = append(pass, it)
 		}
 	}
-	v.committer.queue.push(pass)
+	v.next.queue.push(pass)
 }

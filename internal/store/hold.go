@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sealpost/sealpost"
 )
@@ -15,7 +16,8 @@ import (
 // hold came to stands in its Held: the same statement again, an id that is
 // taken, a message that is unknown or has ended.
 //
-// The caller has checked the statements; Hold relies on Hash being the
+// Blobs that were not given to [DB.Spool] before go there first. The caller has
+// checked the statements; Hold relies on Hash being the
 // statement's and Leaf being the salt's over it, and [DB.Fsck] shows where
 // they are not.
 func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held, error) {
@@ -27,6 +29,11 @@ func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held,
 	}
 	if err := db.warmKeys(holds); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
+	}
+	if slices.ContainsFunc(holds, func(h sealpost.Hold) bool { return len(h.Blob) > 0 && h.Spooled == sealpost.Spooled{} }) {
+		if err := db.Spool(ctx, holds); err != nil {
+			return nil, err
+		}
 	}
 	db.writer.Lock()
 	defer db.writer.Unlock()
@@ -46,11 +53,10 @@ func (db *DB) holdGroup(holds []sealpost.Hold) (out []sealpost.Held, err error) 
 	for range holds {
 		at := 0
 		err = db.commit(func(g *group) error {
-			refs := g.spoolBlobs(holds)
 			for at = range holds {
 				held, err := sealpost.Held{}, damaged[at]
 				if err == nil {
-					held, err = g.hold(&holds[at], refs[at])
+					held, err = g.hold(&holds[at], spooledAt(&holds[at]))
 				}
 				if err != nil && !isAnswer(err) && err != damaged[at] {
 					return fmt.Errorf("statement %d of the group: %w", at, err)
@@ -64,6 +70,11 @@ func (db *DB) holdGroup(holds []sealpost.Hold) (out []sealpost.Held, err error) 
 			break
 		}
 		damaged[at] = err
+	}
+	for i := range holds {
+		if at := spooledAt(&holds[i]); err == nil && damaged[i] != nil && at.segment != 0 {
+			err = db.spool.giveUp(at)
+		}
 	}
 	return out, err
 }
@@ -123,32 +134,46 @@ func (db *DB) warmKeys(holds []sealpost.Hold) error {
 	return nil
 }
 
-// spoolBlobs places the blobs of a group behind each other and writes and
-// syncs them while the rows are made.
-func (g *group) spoolBlobs(holds []sealpost.Hold) []ref {
-	refs := make([]ref, len(holds))
-	size := 0
+// Spool puts the blobs of a group that is about to be held behind each other
+// and syncs them, so that the group need not wait for it: Hold goes on while the
+// next group is spooled. What is not held after all is given up with [DB.GiveUp];
+// what a crash leaves over, [Open] cuts off.
+func (db *DB) Spool(ctx context.Context, holds []sealpost.Hold) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	if err := checkGroup(holds); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	err := db.spool.put(holds)
+	if err != nil { // nothing is known of the file, and only opening it again shows what it holds (fsync(2))
+		db.writer.Lock()
+		defer db.writer.Unlock()
+		if db.failed == nil {
+			db.failed = fmt.Errorf("the spool failed before, open the store again: %w", err)
+		}
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}
+
+// GiveUp erases what was spooled for statements that are not held.
+func (db *DB) GiveUp(holds []sealpost.Hold) error {
+	var errs []error
 	for i := range holds {
-		if holds[i].Commitment != nil {
-			size += len(holds[i].Blob)
+		if at := spooledAt(&holds[i]); at.segment != 0 {
+			errs = append(errs, db.spool.giveUp(at))
 		}
 	}
-	if size == 0 {
-		return refs
+	return errors.Join(errs...)
+}
+
+// spooledAt is where the blob of a commitment lies.
+func spooledAt(h *sealpost.Hold) ref {
+	if h.Spooled == (sealpost.Spooled{}) {
+		return ref{}
 	}
-	id, start := g.spool.place(int64(size))
-	all := make([]byte, 0, size)
-	for i := range holds {
-		if holds[i].Commitment != nil {
-			refs[i] = ref{id, start + int64(len(all)), int64(len(holds[i].Blob))}
-			all = append(all, holds[i].Blob...)
-		}
-	}
-	g.segment, g.tail = id, start+int64(size)
-	done := make(chan error, 1)
-	g.spooled = done
-	go func() { done <- g.spool.write(id, start, all) }()
-	return refs
+	return ref{h.Spooled.Segment, h.Spooled.Start, int64(len(h.Blob))}
 }
 
 func (g *group) hold(h *sealpost.Hold, blob ref) (sealpost.Held, error) {

@@ -36,7 +36,7 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 	if inserted == 0 {
 		return g.heldCommitment(lookup, m.tag, blob)
 	}
-	g.live++
+	g.refer(blob)
 	held, err := g.insertStatement(h, c.App, -1, nil)
 	if err != nil {
 		return sealpost.Held{}, err
@@ -52,7 +52,7 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 // blob that was spooled for nothing.
 func (g *group) heldCommitment(lookup, tag []byte, blob ref) (sealpost.Held, error) {
 	if blob.length > 0 {
-		g.live++ // counted down again once the range is erased
+		g.refer(blob) // counted down again once the range is erased
 		if err := g.spend(blob); err != nil {
 			return sealpost.Held{}, err
 		}

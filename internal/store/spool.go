@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/sealpost/sealpost"
 )
 
 // The spool holds the sealed envelopes in append-only segments. A group is one
@@ -18,10 +20,13 @@ import (
 type spool struct {
 	dir string
 
-	mu    sync.Mutex
-	files map[int64]*os.File // open segments
-	id    int64              // of the segment being written
-	tail  int64              // bytes of it that a committed transaction refers to
+	putting sync.Mutex // one group at a time: id and tail are its
+
+	mu     sync.Mutex
+	files  map[int64]*os.File // open segments
+	id     int64              // of the segment being written
+	tail   int64              // where the next blob goes in it
+	orphan map[int64]int      // by segment: blobs that no transaction refers to yet
 }
 
 // A ref is where a blob lies.
@@ -34,7 +39,7 @@ func segmentName(id int64) string { return fmt.Sprintf("%012d%s", id, segmentSuf
 // openSpool goes on after the segment id that is committed up to tail. Bytes
 // beyond, and segments that no row knows, are of groups that never committed.
 func openSpool(dir string, known map[int64]bool, id, tail int64) (*spool, error) {
-	s := &spool{dir: dir, files: map[int64]*os.File{}, id: id, tail: tail}
+	s := &spool{dir: dir, files: map[int64]*os.File{}, id: id, tail: tail, orphan: map[int64]int{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -92,12 +97,67 @@ func (s *spool) file(id int64) (*os.File, error) {
 	return f, err
 }
 
-// place chooses the segment and the offset of the next size bytes.
-func (s *spool) place(size int64) (id, start int64) {
-	if s.id == 0 || (s.tail > 0 && s.tail+size > SegmentMax) {
-		return s.id + 1, 0
+// put writes and syncs the blobs of a group that are not there yet, and says in
+// each hold where its blob is.
+func (s *spool) put(holds []sealpost.Hold) error {
+	size, n := int64(0), 0
+	for i := range holds {
+		if h := &holds[i]; h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+			size, n = size+int64(len(h.Blob)), n+1
+		}
 	}
-	return s.id, s.tail
+	if size == 0 {
+		return nil
+	}
+	s.putting.Lock()
+	defer s.putting.Unlock()
+	id, start := s.reserve(size, n)
+	all := make([]byte, 0, size)
+	for i := range holds {
+		if h := &holds[i]; h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+			h.Spooled = sealpost.Spooled{Segment: id, Start: start + int64(len(all))}
+			all = append(all, h.Blob...)
+		}
+	}
+	return s.write(id, start, all)
+}
+
+// reserve says where the next n blobs go, and keeps their segment.
+func (s *spool) reserve(size int64, n int) (id, start int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id == 0 || (s.tail > 0 && s.tail+size > SegmentMax) {
+		s.id, s.tail = s.id+1, 0
+	}
+	id, start = s.id, s.tail
+	s.tail += size
+	s.orphan[id] += n
+	return id, start
+}
+
+// settled says that n blobs of a segment are referred to now, or erased.
+func (s *spool) settled(id int64, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.orphan[id] -= n; s.orphan[id] <= 0 {
+		delete(s.orphan, id)
+	}
+}
+
+// isAwaited says whether a transaction may yet refer to a segment.
+func (s *spool) isAwaited(id int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orphan[id] > 0 || id == s.id
+}
+
+// giveUp erases a blob that nothing refers to.
+func (s *spool) giveUp(r ref) error {
+	if err := s.erase(r.segment, []ref{r}); err != nil {
+		return err
+	}
+	s.settled(r.segment, 1)
+	return nil
 }
 
 // write puts the bytes of a group at its place and syncs them.
@@ -128,9 +188,6 @@ func (s *spool) create(id int64) (*os.File, error) {
 	s.files[id] = f
 	return f, syncDir(s.dir)
 }
-
-// committed makes a group's bytes part of the segment.
-func (s *spool) committed(id, tail int64) { s.id, s.tail = id, tail }
 
 // read returns a blob's bytes.
 func (s *spool) read(r ref) ([]byte, error) {

@@ -131,6 +131,9 @@ func (db *DB) sweepSegments(ctx context.Context, _ sealpost.UnixMilli) (more boo
 		}
 		empty = empty[:0]
 		for _, r := range rows {
+			if db.spool.isAwaited(r.int(0)) {
+				continue
+			}
 			if _, err := g.c.exec(`DELETE FROM segments WHERE id = ?`, r.int(0)); err != nil {
 				return err
 			}

@@ -20,10 +20,7 @@ type group struct {
 	nextPromise int64
 	promises    map[*sealpost.GroupPromise]int64 // held by this group
 
-	spooled chan error // of the group's blobs, nil where there are none
-	segment int64      // that the blobs went to
-	tail    int64      // of it, after them
-	live    int64      // blobs that the group began to refer to
+	referred map[int64]referral // to segments of the spool, by this group
 
 	seen map[[tagSize]byte]bool // nonces of this group
 }
@@ -114,10 +111,10 @@ func isAnswer(err error) bool {
 
 // commit runs do in one transaction, in this order:
 //
-//	1 rows   nothing is durable; an error rolls all of it back
-//	2 spool  the group's blobs are synced; nothing refers to them yet
-//	3 commit rows and references are durable together
-//	4 memory learns of it
+//	1 rows   nothing is durable but the group's blobs, to which nothing refers
+//	         yet; an error rolls all of it back
+//	2 commit rows and references are durable together
+//	3 memory learns of it
 //
 // The caller has the writer.
 func (db *DB) commit(do func(g *group) error) error {
@@ -150,38 +147,48 @@ func (db *DB) commit(do func(g *group) error) error {
 	return nil
 }
 
-// referToSpool waits for the blobs and counts them.
-func (g *group) referToSpool() error {
-	if g.spooled == nil {
-		return nil
-	}
-	if err := <-g.spooled; err != nil {
-		g.spooled = nil
-		g.failed = spoolFailed(err)
-		return err
-	}
-	g.spooled = nil
-	_, err := g.c.exec(`INSERT INTO segments (id, tail, live, mark) VALUES (?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET tail = excluded.tail, live = live + excluded.live, mark = excluded.mark`,
-		g.segment, g.tail, g.live, g.vault.mark(markSegment, g.segment, g.tail))
-	g.then(func() { g.spool.committed(g.segment, g.tail) })
-	return err
+// A referral is what a group adds to a segment of the spool.
+type referral struct {
+	tail int64 // after the last blob that it refers to
+	live int   // blobs
 }
 
-// spoolFailed is why no more is taken: after a failed sync nothing is known of
-// the file (fsync(2)), and only opening it again shows what it holds.
-func spoolFailed(err error) error {
-	return fmt.Errorf("the spool failed before, open the store again: %w", err)
+// refer notes that the group refers to a blob.
+func (g *group) refer(blob ref) {
+	if blob.segment == 0 {
+		return
+	}
+	if g.referred == nil {
+		g.referred = map[int64]referral{}
+	}
+	r := g.referred[blob.segment]
+	g.referred[blob.segment] = referral{max(r.tail, blob.start+blob.length), r.live + 1}
+}
+
+// referToSpool counts the blobs.
+func (g *group) referToSpool() error {
+	for segment, r := range g.referred {
+		tail := r.tail
+		held, found, err := g.c.one(`SELECT tail FROM segments WHERE id = ?`, segment)
+		if err != nil {
+			return err
+		}
+		if found {
+			tail = max(tail, held.int(0)) // an earlier blob may be referred to later
+		}
+		if _, err := g.c.exec(`INSERT INTO segments (id, tail, live, mark) VALUES (?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET tail = excluded.tail, live = live + excluded.live, mark = excluded.mark`,
+			segment, tail, r.live, g.vault.mark(markSegment, segment, tail)); err != nil {
+			return err
+		}
+		g.then(func() { g.spool.settled(segment, r.live) })
+	}
+	return nil
 }
 
 // rollBack undoes the transaction. Memory that followed it is dropped; data
 // keys are, because the seqs of this group will come again with other content.
 func (g *group) rollBack(cause error) error {
-	if g.spooled != nil {
-		if err := <-g.spooled; err != nil {
-			g.failed = spoolFailed(err)
-		}
-	}
 	g.forget()
 	if _, err := g.c.exec("ROLLBACK"); err != nil {
 		g.failed = fmt.Errorf("roll back: %w: %w", ErrUncertain, err)

@@ -39,6 +39,8 @@ type Store struct {
 	epochs     map[sealpost.Hash]sealpost.Hash // the commit in each place, for good
 	groups     []int
 	sweeps     int
+	spooled    int64
+	GivenUp    int // statements whose blobs were taken back
 }
 
 type message struct {
@@ -124,6 +126,32 @@ func (s *Store) All() []sealpost.Record {
 }
 
 // Hold implements the port, and checks that a hold is what it says.
+// Spool marks the blobs of a group; Hold wants them marked.
+func (s *Store) Spool(_ context.Context, group []sealpost.Hold) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range group {
+		if group[i].Commitment != nil {
+			s.spooled++
+			group[i].Spooled = sealpost.Spooled{Segment: 1, Start: s.spooled}
+		}
+	}
+	return nil
+}
+
+// GiveUp counts what is taken back.
+func (s *Store) GiveUp(group []sealpost.Hold) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range group {
+		if h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+			s.tb.Error("store: a blob is given up that was never spooled")
+		}
+		s.GivenUp++
+	}
+	return nil
+}
+
 func (s *Store) Hold(ctx context.Context, group []sealpost.Hold) ([]sealpost.Held, error) {
 	if s.holding.Add(1) != 1 {
 		s.tb.Error("store: two Holds at once")
@@ -166,6 +194,8 @@ func (s *Store) checkHold(h sealpost.Hold) {
 		s.tb.Errorf("store: a %v with %d bytes of promise", h.Kind, len(h.Promise))
 	case !ours && !bytes.Equal(h.Promise, mustPart(s.tb, h)):
 		s.tb.Errorf("store: the promise of a %v is not the part of its group", h.Kind)
+	case h.Commitment != nil && h.Spooled == (sealpost.Spooled{}):
+		s.tb.Error("store: a blob that was not spooled")
 	case h.App == "":
 		s.tb.Error("store: a hold without an app")
 	}
