@@ -77,6 +77,7 @@ It ends with 70 if a promised message is not in the log at the end.`,
 			if duration < time.Second || duration > benchDurationMax || batch < 1 || batch > api.BatchMax {
 				return usage("want --duration of 1s to %v and --batch of 1 to %d", benchDurationMax, api.BatchMax)
 			}
+			spareProcessors()
 			b := &acceptBench{duration: duration, batch: batch, words: cmd.ErrOrStderr(), profile: profile}
 			report, err := b.run(cmd.Context())
 			if err != nil {

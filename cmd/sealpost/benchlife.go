@@ -29,7 +29,7 @@ const (
 	lifeRate        = 15_000 // submissions signed beforehand for each second
 	lifeConnections = 8
 	lifeBatch       = 32
-	lifeOpenMax     = 12_000 // messages on the road at once
+	lifeOpenMax     = 24_000 // messages on the road at once
 	lifeRack        = "bench"
 	lifePosters     = 48 // devices that post receipts at once
 	lifeReceipts    = 64 // receipts of one device in one request
@@ -70,6 +70,7 @@ It ends with 70 if a complete message lacks its outcome or its leaf at the end.`
 			if duration < time.Second || duration > benchDurationMax {
 				return usage("want --duration of 1s to %v", benchDurationMax)
 			}
+			spareProcessors()
 			b := &lifecycleBench{duration: duration, words: cmd.ErrOrStderr(), profile: profile}
 			r, err := b.run(cmd.Context())
 			if err != nil {

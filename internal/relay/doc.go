@@ -2,8 +2,8 @@
 // for each step (DESIGN section 3):
 //
 //	2 check    accept.go, envelope.go, verify.go   nothing is durable; a bad request changes nothing
-//	3 hold     hold.go                             one group commit; after this a crash is a retry
-//	4 promise  hold.go                             signed before the commit, given out after it
+//	4 promise  prepare.go                          signed before the commit, given out after it
+//	3 hold     prepare.go, hold.go                 blobs synced, one group commit; after this a crash is a retry
 //	5 log      project.go, publish.go              the log follows the store in seq order
 //	6 release  release.go                          a carrier or a device hears of it
 //	7 attempt  release.go                          a statement of its own

@@ -161,9 +161,30 @@ func (c *claims) leaseMessage(m *messageRow) error {
 	return c.save(m)
 }
 
-// loadWork reads what claims are about; the writer is free meanwhile. A claim
-// whose message ended or lost its blob since is dropped.
+// work is the try of a claim.
+func (cl claim) work(hash sealpost.Hash, sealed sealpost.Sealed) sealpost.Work {
+	commitment := sealed.Commitment()
+	return sealpost.Work{Message: describe(messageRow{seq: cl.message}, hash, &commitment), Device: cl.device.keyID, Endpoint: cl.at.Endpoint,
+		Sealed: sealed, Number: uint32(cl.tries + 1)}
+}
+
+// loadWork finds what claims are about: in memory, or in the database. The writer
+// is free meanwhile; a claim whose message ended or lost its blob since is dropped.
 func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixMilli) (out []sealpost.Work, err error) {
+	var older []claim
+	for _, cl := range claims {
+		if hash, sealed, found := db.recent.message(cl.message); found {
+			w := cl.work(hash, sealed)
+			w.Lease = lease
+			out = append(out, w)
+		} else {
+			older = append(older, cl)
+		}
+	}
+	if len(older) == 0 {
+		return out, nil
+	}
+	claims = older
 	err = db.read(ctx, "claim work", func(c *conn) error {
 		for _, cl := range claims {
 			m, found, err := messageAt(c, cl.message)
@@ -202,7 +223,5 @@ func (db *DB) work(c *conn, m messageRow, cl claim) (w sealpost.Work, err error)
 	if err != nil {
 		return w, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	commitment := sealed.Commitment()
-	return sealpost.Work{Message: describe(m, signed.Hash(), &commitment), Device: cl.device.keyID, Endpoint: cl.at.Endpoint,
-		Sealed: sealed, Number: uint32(cl.tries + 1)}, nil
+	return cl.work(signed.Hash(), sealed), nil
 }

@@ -39,7 +39,9 @@ func (g *group) holdAttempt(h *sealpost.Hold) (sealpost.Held, error) {
 	if err := g.reschedule(&m, mine, a.Result, h.Retry); err != nil {
 		return sealpost.Held{}, err
 	}
-	return held, g.settle(&m)
+	err = g.settle(&m)
+	g.then(func() { g.recent.note(m.seq, h.Kind, h.Hash, m.ready) })
+	return held, err
 }
 
 // boundAttempts keeps the attempts of a message within what an outcome lists.

@@ -64,6 +64,8 @@ func (g *group) checkOutcome(m *messageRow, o *sealpost.Outcome) error {
 // expires.
 func (g *group) end(m *messageRow, end sealpost.End) error {
 	m.outcome, m.ready = end, end
+	seq := m.seq
+	g.then(func() { g.recent.ended(seq) })
 	for i := range m.routes {
 		m.routes[i].unqueue()
 	}

@@ -37,7 +37,9 @@ func (g *group) holdReceipt(h *sealpost.Hold) (sealpost.Held, error) {
 			return sealpost.Held{}, err
 		}
 	}
-	return held, g.settle(&m)
+	err = g.settle(&m)
+	g.then(func() { g.recent.note(m.seq, h.Kind, h.Hash, m.ready) })
+	return held, err
 }
 
 // routeOf finds the route to the device with a key.

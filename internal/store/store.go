@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealpost/sealpost"
@@ -43,11 +44,13 @@ type Config struct {
 
 // A DB is the open store.
 type DB struct {
-	now   func() time.Time
-	log   *slog.Logger
-	vault *vault
-	spool *spool
-	inbox *inbox
+	now      func() time.Time
+	log      *slog.Logger
+	vault    *vault
+	spool    *spool
+	inbox    *inbox
+	recent   *recent
+	closedIn atomic.Int64 // the second in which [DB.Closable] last asked the database
 
 	release func() error
 	readers chan *conn
@@ -84,7 +87,7 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if f, ok := cfg.Keys.(*FileKeys); ok && f.liesIn(cfg.Dir) {
 		return nil, errors.New("open store: the key file lies in the data folder that it protects")
 	}
-	db := &DB{now: cfg.Now, log: cfg.Logger, apps: map[string]int64{}, names: map[int64]string{}, blocks: map[int64]uint64{}, expiries: map[expiry]bool{}}
+	db := &DB{now: cfg.Now, log: cfg.Logger, apps: map[string]int64{}, names: map[int64]string{}, blocks: map[int64]uint64{}, expiries: map[expiry]bool{}, recent: newRecent()}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
