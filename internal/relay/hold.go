@@ -32,7 +32,7 @@ const (
 //	              from the store again
 //	4 answer
 type committer struct {
-	stage
+	*stage
 	store   Statements
 	lost    []error
 	now     func() time.Time
@@ -43,8 +43,8 @@ type committer struct {
 	revoked map[sealpost.KeyID]time.Time // by events held since the start
 }
 
-func newCommitter(cfg Config, settled func([]*item, news), unsure func()) *committer {
-	return &committer{stage: newStage(), store: cfg.Store, lost: cfg.Lost, now: cfg.Now, logger: cfg.Logger, settled: settled, unsure: unsure,
+func newCommitter(cfg Config, s *stage, settled func([]*item, news), unsure func()) *committer {
+	return &committer{stage: s, store: cfg.Store, lost: cfg.Lost, now: cfg.Now, logger: cfg.Logger, settled: settled, unsure: unsure,
 		revoked: map[sealpost.KeyID]time.Time{}}
 }
 

@@ -125,7 +125,7 @@ func (r *Relay) pass(ctx context.Context, items []*item) error {
 	}
 	t := items[0].ticket
 	r.verifier.queue.push(signed)
-	r.preparer.queue.push(ours)
+	r.preparer.push(ours)
 	select {
 	case <-t.done:
 		return nil

@@ -11,6 +11,10 @@ import (
 	"github.com/sealpost/sealpost"
 )
 
+// preparedEnough is how many statements are worth making ready while the group
+// before is being held.
+const preparedEnough = 256
+
 // The preparer makes verified statements ready to be held, while the committer
 // holds the group before. In order, for each group:
 //
@@ -19,7 +23,7 @@ import (
 //	2 spool   the blobs are synced; nothing refers to them yet
 //	3 pass on to the committer
 type preparer struct {
-	stage
+	*stage
 	next   *committer
 	store  Statements
 	lost   []error
@@ -33,8 +37,8 @@ type preparer struct {
 	published *published
 }
 
-func newPreparer(cfg Config, p *published, next *committer) *preparer {
-	return &preparer{stage: newStage(), next: next, store: cfg.Store, lost: cfg.Lost, logger: cfg.Logger,
+func newPreparer(cfg Config, s *stage, p *published, next *committer) *preparer {
+	return &preparer{stage: s, next: next, store: cfg.Store, lost: cfg.Lost, logger: cfg.Logger,
 		random: cfg.Rand, signer: cfg.Statement, origin: cfg.Origin, delay: cfg.MergeDelay, now: cfg.Now, published: p}
 }
 
@@ -44,7 +48,7 @@ func (p *preparer) run(ctx context.Context, report func(error)) {
 	p.stage.run(ctx, func(group []*item) {
 		err := p.prepare(ctx, group)
 		if err == nil {
-			p.next.queue.push(group)
+			p.next.push(group)
 			return
 		}
 		p.logger.Error("turn a group away", "statements", len(group), "err", err)

@@ -76,9 +76,10 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.admission = newAdmission(cfg.QueueBytes, cfg.Metrics.Queue)
 	r.projector = newProjector(cfg)
-	r.committer = newCommitter(cfg, r.settled, r.projector.ask)
-	r.preparer = newPreparer(cfg, r.published, r.committer)
-	r.verifier = newVerifier(&r.preparer.stage, cfg.Now, cfg.Metrics.Batch)
+	all, holding := newTraffic(), newTraffic()
+	r.committer = newCommitter(cfg, &stage{queue: newQueue(), of: []*traffic{all, holding}}, r.settled, r.projector.ask)
+	r.preparer = newPreparer(cfg, &stage{queue: newQueue(), of: []*traffic{all}, behind: holding, enough: preparedEnough}, r.published, r.committer)
+	r.verifier = newVerifier(r.preparer.stage, all, cfg.Now, cfg.Metrics.Batch)
 	return r, nil
 }
 

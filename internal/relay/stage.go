@@ -2,20 +2,112 @@ package relay
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
+	"time"
 )
+
+// lingerMax is the longest that a group waits for more while what comes after it
+// is busy.
+const lingerMax = 5 * time.Millisecond
+
+// Traffic counts what is busy behind some point of the pipeline. Large groups cost
+// less for each statement than small ones, so a group grows while it could not go
+// on anyway, and is taken as it is where it could.
+type traffic struct {
+	mu   sync.Mutex
+	busy int
+	calm chan struct{} // closed while nothing is busy
+}
+
+func newTraffic() *traffic {
+	l := &traffic{calm: make(chan struct{})}
+	close(l.calm)
+	return l
+}
+
+func (l *traffic) enter() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.busy++; l.busy == 1 {
+		l.calm = make(chan struct{})
+	}
+}
+
+func (l *traffic) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.busy--; l.busy == 0 {
+		close(l.calm)
+	}
+}
+
+func (l *traffic) whenCalm() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calm
+}
+
+// linger lets a queue grow until it has enough, or nothing is busy any more.
+func (l *traffic) linger(q *queue, enough int) {
+	calm := l.whenCalm()
+	select {
+	case <-calm:
+		return
+	default:
+	}
+	timer := time.NewTimer(lingerMax)
+	defer timer.Stop()
+	for q.len() < enough {
+		select {
+		case <-timer.C:
+			return
+		case <-calm:
+			return
+		case <-q.bell:
+		}
+	}
+}
 
 // A stage is one goroutine of the pipeline with the queue in front of it. It
 // takes what waits after its last group ended, never before, so that groups are
 // as large as the load is.
 type stage struct {
 	queue   *queue
-	busy    atomic.Bool
-	current atomic.Int64  // Unix nanoseconds of the oldest item's admission in hand, 0: none
-	idle    chan struct{} // rings when nothing waits any more
+	current atomic.Int64 // Unix nanoseconds of the oldest item's admission in hand, 0: none
+
+	behind *traffic   // where that is busy, the stage waits until it has enough; nil: it never waits
+	enough int        // items
+	of     []*traffic // that the stage makes busy
+
+	mu     sync.Mutex
+	isBusy bool
 }
 
-func newStage() stage { return stage{queue: newQueue(), idle: make(chan struct{}, 1)} }
+// push hands items to the stage, which is busy from now on.
+func (s *stage) push(items []*item) {
+	if len(items) == 0 {
+		return
+	}
+	s.setBusy(true)
+	s.queue.push(items)
+}
+
+func (s *stage) setBusy(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isBusy == is {
+		return
+	}
+	s.isBusy = is
+	for _, l := range s.of {
+		if is {
+			l.enter()
+		} else {
+			l.leave()
+		}
+	}
+}
 
 // run hands groups to do until ctx ends.
 func (s *stage) run(ctx context.Context, do func(group []*item)) {
@@ -25,13 +117,16 @@ func (s *stage) run(ctx context.Context, do func(group []*item)) {
 			return
 		case <-s.queue.bell:
 		}
-		s.busy.Store(true)
-		for group := s.queue.take(groupMax, groupBytesMax); len(group) > 0; group = s.queue.take(groupMax, groupBytesMax) {
+		s.setBusy(true)
+		for s.queue.len() > 0 {
+			if s.behind != nil {
+				s.behind.linger(s.queue, s.enough)
+			}
+			group := s.queue.take(groupMax, groupBytesMax)
 			s.current.Store(group[0].at.UnixNano())
 			do(group)
 			s.current.Store(0)
 		}
-		s.busy.Store(false)
-		signal(s.idle)
+		s.setBusy(false)
 	}
 }

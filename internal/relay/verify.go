@@ -11,12 +11,10 @@ import (
 )
 
 // Signatures are verified in batches, because one equation over many is three
-// times cheaper than many. A batch grows only while the next stage is busy, when
-// waiting costs nothing.
+// times cheaper than many.
 const (
-	batchMax    = 256                  // signatures in one equation
-	batchEnough = 128                  // worth starting although the next stage is busy
-	lingerMax   = 5 * time.Millisecond // the longest wait for more, while the next stage is busy
+	batchMax    = 256 // signatures in one equation
+	batchEnough = 128 // worth starting although what comes after is busy
 )
 
 // A verifier takes items, verifies their signatures and hands the sound ones to
@@ -24,19 +22,20 @@ const (
 type verifier struct {
 	queue *queue
 	next  *stage
+	busy  *traffic // verifying, and all that comes after
 	judge *ed25519Judge
 	now   func() time.Time
 	slots chan struct{}
 }
 
-func newVerifier(next *stage, now func() time.Time, report func(int, bool)) *verifier {
-	return &verifier{queue: newQueue(), next: next, judge: newEd25519Judge(report), now: now,
+func newVerifier(next *stage, busy *traffic, now func() time.Time, report func(int, bool)) *verifier {
+	return &verifier{queue: newQueue(), next: next, busy: busy, judge: newEd25519Judge(report), now: now,
 		slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 func (v *verifier) run(ctx context.Context) {
-	var busy sync.WaitGroup
-	defer busy.Wait()
+	var running sync.WaitGroup
+	defer running.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,30 +48,14 @@ func (v *verifier) run(ctx context.Context) {
 				return
 			case v.slots <- struct{}{}: // while we wait for a processor, the batch grows
 			}
-			v.linger()
+			v.busy.linger(v.queue, batchEnough)
 			batch := v.queue.take(batchMax, groupBytesMax)
-			busy.Go(func() {
+			v.busy.enter()
+			running.Go(func() {
 				v.verify(batch)
+				v.busy.leave()
 				<-v.slots
 			})
-		}
-	}
-}
-
-// linger lets a batch grow while its signatures could not go on anyway.
-func (v *verifier) linger() {
-	if !v.next.busy.Load() || v.queue.len() >= batchEnough {
-		return
-	}
-	timer := time.NewTimer(lingerMax)
-	defer timer.Stop()
-	for v.queue.len() < batchEnough {
-		select {
-		case <-timer.C:
-			return
-		case <-v.next.idle:
-			return
-		case <-v.queue.bell:
 		}
 	}
 }
@@ -106,5 +89,5 @@ func (v *verifier) verify(batch []*item) {
 			pass = append(pass, it)
 		}
 	}
-	v.next.queue.push(pass)
+	v.next.push(pass)
 }
