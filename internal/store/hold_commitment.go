@@ -45,7 +45,8 @@ func (g *group) holdCommitment(h *sealpost.Hold, blob ref) (sealpost.Held, error
 		return sealpost.Held{}, err
 	}
 	g.arrive(&m)
-	g.then(func() { g.recent.add(m.seq, h) })
+	g.made(c.ID, m)
+	g.then(func() { g.recent.add(m, h) })
 	return held, g.markExpiry(m.expires, m.seq)
 }
 

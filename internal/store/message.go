@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sealpost/sealpost"
 )
@@ -68,6 +69,10 @@ func (g *group) isFresh(m *messageRow) bool {
 
 // save writes all of a message's row that may change.
 func (g *group) save(m *messageRow) error {
+	row := *m
+	row.routes = slices.Clone(m.routes)
+	g.wrote(row)
+	g.then(func() { g.recent.saved(row) })
 	_, err := g.c.exec(`UPDATE messages SET segment = ?, ready = ?, outcome = ?, routes = ?, turn = ? WHERE seq = ?`,
 		m.blob.segment, int(m.ready), int(m.outcome), encodeRoutes(m.routes), int64(g.turnOf(m)), m.seq)
 	return err
@@ -113,15 +118,18 @@ func (g *group) stopWaiting(m *messageRow) error {
 // message finds the row of a message that a statement is about, and checks
 // that it names the commitment which is held and stays within its tenant.
 func (g *group) message(h *sealpost.Hold, id sealpost.MessageID, commitment sealpost.Hash) (m messageRow, app string, err error) {
-	r, found, err := g.c.one(`SELECT `+messageColumns+` FROM messages WHERE lookup = ?`, g.vault.messageLookup(id))
-	if err != nil {
-		return m, "", err
-	}
+	m, found := g.remembered(id)
 	if !found {
-		return m, "", sealpost.ErrNotFound
-	}
-	if m, err = readMessageRow(r); err != nil {
-		return m, "", err
+		r, there, err := g.c.one(`SELECT `+messageColumns+` FROM messages WHERE lookup = ?`, g.vault.messageLookup(id))
+		if err != nil {
+			return m, "", err
+		}
+		if !there {
+			return m, "", sealpost.ErrNotFound
+		}
+		if m, err = readMessageRow(r); err != nil {
+			return m, "", err
+		}
 	}
 	if !bytes.Equal(m.tag, g.vault.tag(tagStatement, commitment[:])) {
 		return m, "", fmt.Errorf("another commitment: %w", sealpost.ErrNotFound)
@@ -130,6 +138,35 @@ func (g *group) message(h *sealpost.Hold, id sealpost.MessageID, commitment seal
 		err = sealpost.ErrNotFound
 	}
 	return m, app, err
+}
+
+// remembered is a message's row where the group wrote it or memory has it.
+func (g *group) remembered(id sealpost.MessageID) (m messageRow, found bool) {
+	if seq, made := g.ids[id]; made {
+		m, found = g.rows[seq], true
+	} else if m, found = g.recent.find(id); found {
+		if row, wrote := g.rows[m.seq]; wrote {
+			m = row
+		}
+	}
+	m.routes = slices.Clone(m.routes)
+	return m, found
+}
+
+// made and wrote remember a row within the group.
+func (g *group) made(id sealpost.MessageID, m messageRow) {
+	if g.ids == nil {
+		g.ids = map[sealpost.MessageID]uint64{}
+	}
+	g.ids[id] = m.seq
+	g.wrote(m)
+}
+
+func (g *group) wrote(m messageRow) {
+	if g.rows == nil {
+		g.rows = map[uint64]messageRow{}
+	}
+	g.rows[m.seq] = m
 }
 
 // messageAt reads the row of a message by its seq.

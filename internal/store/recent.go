@@ -15,12 +15,14 @@ import (
 type recent struct {
 	mu    sync.Mutex
 	bySeq map[uint64]*recentMessage
+	byID  map[sealpost.MessageID]uint64
 	order []uint64 // seqs as they came; those that have gone are skipped
 	bytes int
 	ready []uint64 // messages whose outcome can be decided, as they came to it
 }
 
 type recentMessage struct {
+	row        messageRow // as it was committed last
 	hash       sealpost.Hash
 	commitment *sealpost.Commitment
 	sealed     sealpost.Sealed // zero until it is asked for
@@ -36,12 +38,16 @@ const (
 	recentSlack    = 1 << 12 // seqs of gone messages before they are taken out of the order
 )
 
-func newRecent() *recent { return &recent{bySeq: map[uint64]*recentMessage{}} }
+func newRecent() *recent {
+	return &recent{bySeq: map[uint64]*recentMessage{}, byID: map[sealpost.MessageID]uint64{}}
+}
 
-func (r *recent) add(seq uint64, h *sealpost.Hold) {
+func (r *recent) add(row messageRow, h *sealpost.Hold) {
+	seq := row.seq
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bySeq[seq] = &recentMessage{hash: h.Hash, commitment: h.Commitment, statement: h.Statement, blob: h.Blob}
+	r.bySeq[seq] = &recentMessage{row: row, hash: h.Hash, commitment: h.Commitment, statement: h.Statement, blob: h.Blob}
+	r.byID[h.Commitment.ID] = seq
 	r.order = append(r.order, seq)
 	r.bytes += len(h.Statement) + len(h.Blob) + recentOverhead
 	for r.bytes > recentMax {
@@ -58,6 +64,33 @@ func (r *recent) drop(seq uint64) {
 	if m, ok := r.bySeq[seq]; ok {
 		r.bytes -= len(m.statement) + len(m.blob) + recentOverhead
 		delete(r.bySeq, seq)
+		delete(r.byID, m.commitment.ID)
+	}
+}
+
+// find gives the row of a message, whose routes are not to be changed.
+func (r *recent) find(id sealpost.MessageID) (row messageRow, found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m, ok := r.bySeq[r.byID[id]]; ok && m.commitment.ID == id {
+		return m.row, true
+	}
+	return row, false
+}
+
+// saved takes what was committed of a row. A blob that was given up goes from
+// memory too.
+func (r *recent) saved(row messageRow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, ok := r.bySeq[row.seq]
+	if !ok {
+		return
+	}
+	m.row = row
+	if row.blob.segment == 0 {
+		r.bytes -= len(m.blob)
+		m.blob, m.sealed = nil, sealpost.Sealed{}
 	}
 }
 
@@ -119,7 +152,7 @@ func (r *recent) message(seq uint64) (hash sealpost.Hash, sealed sealpost.Sealed
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m, ok := r.bySeq[seq]
-	if !ok {
+	if !ok || m.blob == nil {
 		return hash, sealed, false
 	}
 	if m.sealed.IsZero() {

@@ -20,6 +20,9 @@ type group struct {
 	nextPromise int64
 	promises    map[*sealpost.GroupPromise]int64 // held by this group
 
+	rows map[uint64]messageRow         // that the group wrote, as it left them
+	ids  map[sealpost.MessageID]uint64 // of messages that it made
+
 	referred map[int64]referral // to segments of the spool, by this group
 
 	seen map[[tagSize]byte]bool // nonces of this group
