@@ -26,7 +26,7 @@ import (
 // Conditions of the accept bench.
 const (
 	benchConnections      = 512 // single POSTs
-	benchBatchConnections = 32
+	benchBatchConnections = 64
 	benchSingleRate       = 40_000 // submissions signed beforehand for each second of a run
 	benchBatchRate        = 80_000
 	benchDurationMax      = time.Minute
