@@ -184,9 +184,8 @@ func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixM
 	if len(older) == 0 {
 		return out, nil
 	}
-	claims = older
 	err = db.read(ctx, "claim work", func(c *conn) error {
-		for _, cl := range claims {
+		for _, cl := range older {
 			m, found, err := messageAt(c, cl.message)
 			if err == nil && (!found || m.outcome != 0 || m.blob.segment == 0) {
 				continue

@@ -1,22 +1,23 @@
 // Package store is the relay's write-ahead log and the only room with SQL. It
 // holds every statement of the road with its salt and promise, gives each the
 // dense seq that is its leaf's index in the log, and keeps what the road needs
-// to go on after a crash: messages, routes of the outbox, commits of MLS epochs,
-// devices, enrolments, KeyPackages, nonces and API keys. It follows DESIGN sections 3, 11 and 12;
-// a comment such as "11" names a section there.
+// to go on after a crash: messages and their routes, commits of MLS epochs,
+// devices, enrolments, KeyPackages, nonces and API keys. It follows DESIGN
+// sections 3, 11 and 12; a comment such as "11" names a section there.
 //
 // # Durability
 //
 // A method that writes returns nil only when its change survives the loss of
-// power. [DB.Hold] writes the blobs of a group to the spool and syncs them
-// before it commits the one transaction that refers to them. If it is unknown
+// power. [DB.Spool] writes the blobs of a group and syncs them, [DB.Hold] then
+// commits the one transaction that refers to them. If it is unknown
 // whether a commit happened, the error matches [ErrUncertain] and the DB
 // refuses every further write until it is opened again.
 //
 // # At rest
 //
-// Statements, salts and promises are AES-256-GCM ciphertext under a data key of
-// one tenant, one day and one opening of the store, which [Keys] wraps. A data
+// Statements and salts are AES-256-GCM ciphertext under a data key of one tenant,
+// one day and one opening of the store, which [Keys] wraps; promises and what
+// routes a message are under a key of the store, which it wraps too. A data
 // key never outlives the process that drew it nor a failed transaction, so a
 // nonce made of seq and column never comes twice. Columns to look things up by
 // are HMACs under a wrapped key. Leaves, times, sizes and states are in clear.

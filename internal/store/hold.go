@@ -17,9 +17,8 @@ import (
 // taken, a message that is unknown or has ended.
 //
 // Blobs that were not given to [DB.Spool] before go there first. The caller has
-// checked the statements; Hold relies on Hash being the
-// statement's and Leaf being the salt's over it, and [DB.Fsck] shows where
-// they are not.
+// checked the statements; Hold relies on Hash being the statement's and Leaf
+// being the salt's over it, and [DB.Fsck] shows where they are not.
 func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
