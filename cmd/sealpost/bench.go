@@ -119,8 +119,8 @@ type acceptBench struct {
 	profile  string // file for a CPU profile of phase 2; empty: none
 
 	world  *benchWorld
-	bodies [][]byte // requests' bodies, signed beforehand
-	next   int      // the first body not used yet
+	bodies *pile // requests' bodies, signed beforehand
+	next   int   // the first body not used yet
 }
 
 func (b *acceptBench) run(ctx context.Context) (r acceptReport, err error) {
@@ -141,7 +141,7 @@ func (b *acceptBench) run(ctx context.Context) (r acceptReport, err error) {
 		return r, err
 	}
 	r.Batch, r.SenderKeys, r.Connections = b.batch, benchSenders, b.connections()
-	r.BytesPerSubmission = len(b.bodies[0]) / b.batch
+	r.BytesPerSubmission = len(b.bodies.get(0)) / b.batch
 
 	fmt.Fprintln(b.words, "phase 1 of 3: the bare server …")
 	if err := b.limit(ctx, &r); err != nil {
@@ -169,10 +169,10 @@ func (b *acceptBench) sign() error {
 		rate = benchBatchRate
 	}
 	messages := int(b.duration.Seconds() * 1.5 * float64(rate))
-	b.bodies = make([][]byte, messages/b.batch)
-	fmt.Fprintf(b.words, "signing %d messages …\n", len(b.bodies)*b.batch)
+	b.bodies = newPile(messages / b.batch)
+	fmt.Fprintf(b.words, "signing %d messages …\n", b.bodies.len()*b.batch)
 	now := sealpost.FromTime(time.Now())
-	return parallel(len(b.bodies), func(i int) error {
+	return parallel(b.bodies.len(), func(i int) error {
 		one := make([][]byte, b.batch)
 		for k := range one {
 			var err error
@@ -181,11 +181,13 @@ func (b *acceptBench) sign() error {
 			}
 		}
 		if b.batch == 1 {
-			b.bodies[i] = one[0]
+			b.bodies.put(i, one[0])
 			return nil
 		}
-		var err error
-		b.bodies[i], err = sealpost.Encode(one)
+		body, err := sealpost.Encode(one)
+		if err == nil {
+			b.bodies.put(i, body)
+		}
 		return err
 	})
 }
@@ -209,8 +211,8 @@ func (b *acceptBench) limit(ctx context.Context, r *acceptReport) error {
 	defer bare.Close()
 	var good atomic.Int64
 	host, bearer := l.Addr().String(), "Bearer "+b.world.secret
-	report, err := crowd.Do(ctx, crowd.Run{Address: host, Connections: b.connections(), Count: len(b.bodies), For: b.duration,
-		Next: func(buffer []byte, i int) crowd.Request { return b.request(buffer, host, bearer, b.bodies[i]) },
+	report, err := crowd.Do(ctx, crowd.Run{Address: host, Connections: b.connections(), Count: b.bodies.len(), For: b.duration,
+		Next: func(buffer []byte, i int) crowd.Request { return b.request(buffer, host, bearer, b.bodies.get(i)) },
 		Answer: func(_, status int, _ []byte) {
 			if status == http.StatusAccepted {
 				good.Add(int64(b.batch))
@@ -276,13 +278,13 @@ func readInto(r io.Reader, b []byte) ([]byte, error) {
 
 // accept measures the relay and checks every promise afterwards.
 func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
-	answers := make([][]byte, len(b.bodies))
+	answers := newPile(b.bodies.len())
 	stop, err := startProfile(b.profile)
 	if err != nil {
 		return err
 	}
 	before, logged, start := cpuTime(), b.world.server.log.Checkpoint().Size, time.Now()
-	report, err := b.post(ctx, len(b.bodies)*2/3, 0, func(i int, body []byte) { answers[i] = append([]byte(nil), body...) })
+	report, err := b.post(ctx, b.bodies.len()*2/3, 0, answers.put)
 	if err != nil {
 		return err
 	}
@@ -296,7 +298,7 @@ func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
 	r.LoggedPerS = float64(b.world.server.log.Checkpoint().Size-logged) / elapsed.Seconds()
 	first := b.next
 	b.next += report.Sent
-	promised, err := b.check(first, answers[:report.Sent])
+	promised, err := b.check(first, answers, report.Sent)
 	if err != nil {
 		return err
 	}
@@ -311,8 +313,10 @@ func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
 // post sends up to count bodies that were not used yet.
 func (b *acceptBench) post(ctx context.Context, count int, rate float64, answer func(i int, body []byte)) (crowd.Report, error) {
 	host, bearer, first := b.world.address(), "Bearer "+b.world.secret, b.next
-	return crowd.Do(ctx, crowd.Run{Address: host, Connections: b.connections(), Count: min(count, len(b.bodies)-first), For: b.duration, Rate: rate,
-		Next: func(buffer []byte, i int) crowd.Request { return b.request(buffer, host, bearer, b.bodies[first+i]) },
+	return crowd.Do(ctx, crowd.Run{Address: host, Connections: b.connections(), Count: min(count, b.bodies.len()-first), For: b.duration, Rate: rate,
+		Next: func(buffer []byte, i int) crowd.Request {
+			return b.request(buffer, host, bearer, b.bodies.get(first+i))
+		},
 		Answer: func(i, status int, body []byte) {
 			if status/100 == 2 {
 				answer(i, body)
@@ -321,15 +325,16 @@ func (b *acceptBench) post(ctx context.Context, count int, rate float64, answer 
 }
 
 // check verifies each promise and gives the leaves that were promised.
-func (b *acceptBench) check(first int, answers [][]byte) ([]sealpost.Leaf, error) {
+func (b *acceptBench) check(first int, answers *pile, sent int) ([]sealpost.Leaf, error) {
 	roots := map[string]sealpost.Signed{}
 	relayKey := b.world.server.statement.Public()
 	var leaves []sealpost.Leaf
-	for i, answer := range answers {
+	for i := range sent {
+		answer := answers.get(i)
 		if answer == nil {
 			continue
 		}
-		bodies, accepted, err := b.unpack(b.bodies[first+i], answer)
+		bodies, accepted, err := b.unpack(b.bodies.get(first+i), answer)
 		if err != nil {
 			return nil, fmt.Errorf("answer %d: %w", i, err)
 		}
@@ -422,7 +427,7 @@ func (b *acceptBench) allLogged(ctx context.Context, promised []sealpost.Leaf) e
 // latency measures the relay at half of the rate that it reached.
 func (b *acceptBench) latency(ctx context.Context, r *acceptReport) error {
 	var good atomic.Int64
-	report, err := b.post(ctx, len(b.bodies), r.AcceptedPerS/2/float64(b.batch), func(int, []byte) { good.Add(1) })
+	report, err := b.post(ctx, b.bodies.len(), r.AcceptedPerS/2/float64(b.batch), func(int, []byte) { good.Add(1) })
 	if err == nil && int(good.Load()) != report.Sent {
 		err = fmt.Errorf("at half of the rate %d of %d were refused", report.Sent-int(good.Load()), report.Sent)
 	}
