@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -323,8 +324,8 @@ func TestProjectorGathers(t *testing.T) {
 		}
 		want := func(when string, appends ...int) {
 			t.Helper()
-			if !slices.Equal(log.appends, appends) {
-				t.Errorf("%s: appends of %v, want %v", when, log.appends, appends)
+			if got := log.seen(); !slices.Equal(got, appends) {
+				t.Errorf("%s: appends of %v, want %v", when, got, appends)
 			}
 		}
 		feed(1)
@@ -347,11 +348,20 @@ func TestProjectorGathers(t *testing.T) {
 // A countingLog notes how many leaves each append had.
 type countingLog struct {
 	Log
+	mu      sync.Mutex
 	appends []int
 }
 
+func (l *countingLog) seen() []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.appends)
+}
+
 func (l *countingLog) Append(ctx context.Context, leaves [][]byte) (uint64, error) {
+	l.mu.Lock()
 	l.appends = append(l.appends, len(leaves))
+	l.mu.Unlock()
 	return l.Log.Append(ctx, leaves)
 }
 
