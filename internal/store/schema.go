@@ -100,6 +100,7 @@ func findVersionFault(rows []string) error {
 // schemaText gives the text of everything in the schema; of the library's table of
 // migrations, whose text is its own, the columns.
 const schemaText = `SELECT quote(type) || quote(name) || quote(tbl_name) || quote(sql) FROM sqlite_schema WHERE tbl_name != 'goose_db_version'
+	UNION ALL SELECT quote(type) || quote(name) || quote(tbl_name) FROM sqlite_schema WHERE tbl_name = 'goose_db_version'
 	UNION ALL SELECT quote(cid) || quote(name) || quote(type) || quote("notnull") || quote(dflt_value) || quote(pk) FROM pragma_table_info('goose_db_version') ORDER BY 1`
 
 // checkSchema compares the schema with one that is made anew in memory.
