@@ -276,7 +276,8 @@ func splitJSONBatch(b []byte) (items [][]byte, p *Problem) {
 // parseSubmission reads what sealpost.ParseSealed reads, and names what is
 // wrong with what is not (R7).
 func parseSubmission(b []byte) (sealpost.Sealed, *Problem) {
-	if sealed, err := sealpost.ParseSealed(b); err == nil {
+	sealed, err := sealpost.ParseSealed(b)
+	if err == nil {
 		return sealed, nil
 	}
 	if len(b) > sealpost.SubmissionMax {
@@ -286,7 +287,7 @@ func parseSubmission(b []byte) (sealpost.Sealed, *Problem) {
 	if !ok {
 		return sealpost.Sealed{}, submissionFault(b)
 	}
-	return joinSubmission(commitment, blob)
+	return sealpost.Sealed{}, diagnose(commitment, blob, err)
 }
 
 // splitSubmission takes {1: byte string, 2: byte string} apart.

@@ -18,7 +18,9 @@ import (
 //	undeliverable  every way to every device failed
 //	expired        none of these, and its time is over
 //
-// The same message comes again until its outcome is held. An outcome made of an
+// Between two seconds of now it may list only what memory came to know since, so
+// that a busy relay closes without asking the database; the first call of a second
+// lists all. The same message comes again until its outcome is held. An outcome made of an
 // answer that a later statement outdated is refused by [DB.Hold].
 func (db *DB) Closable(ctx context.Context, now sealpost.UnixMilli, limit int) (out []sealpost.Closing, err error) {
 	limit = page(limit)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/sealpost/sealpost"
 )
@@ -29,10 +28,14 @@ func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held,
 	if err := db.warmKeys(holds); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
 	}
-	if slices.ContainsFunc(holds, func(h sealpost.Hold) bool { return len(h.Blob) > 0 && h.Spooled == sealpost.Spooled{} }) {
+	for i := range holds {
+		if !isUnspooled(&holds[i]) {
+			continue
+		}
 		if err := db.Spool(ctx, holds); err != nil {
 			return nil, err
 		}
+		break
 	}
 	db.writer.Lock()
 	defer db.writer.Unlock()

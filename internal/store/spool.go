@@ -97,12 +97,17 @@ func (s *spool) file(id int64) (*os.File, error) {
 	return f, err
 }
 
+// isUnspooled says whether a hold has a blob that is not in the spool yet.
+func isUnspooled(h *sealpost.Hold) bool {
+	return h.Commitment != nil && h.Spooled == sealpost.Spooled{}
+}
+
 // put writes and syncs the blobs of a group that are not there yet, and says in
 // each hold where its blob is.
 func (s *spool) put(holds []sealpost.Hold) error {
 	size, n := int64(0), 0
 	for i := range holds {
-		if h := &holds[i]; h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+		if h := &holds[i]; isUnspooled(h) {
 			size, n = size+int64(len(h.Blob)), n+1
 		}
 	}
@@ -114,7 +119,7 @@ func (s *spool) put(holds []sealpost.Hold) error {
 	id, start := s.reserve(size, n)
 	all := make([]byte, 0, size)
 	for i := range holds {
-		if h := &holds[i]; h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+		if h := &holds[i]; isUnspooled(h) {
 			h.Spooled = sealpost.Spooled{Segment: id, Start: start + int64(len(all))}
 			all = append(all, h.Blob...)
 		}
