@@ -142,12 +142,9 @@ store alone and opens nothing of the message.`,
 		Example: "  sealpost fault prove msg_… -o fault.sealpost --device phone\n  sealpost verify fault.sealpost --policy policy.json",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := sealpost.ParseMessageID(given[0])
+			id, err := bundleOf(given[0], out)
 			if err != nil {
-				return usage("%v", err)
-			}
-			if out == "" {
-				return usage("-o is missing: where to write the bundle")
+				return err
 			}
 			p, err := openPlaintiff(sender, device)
 			if err != nil {

@@ -159,12 +159,9 @@ with --disclose or single fields with --field.`,
 		Example: "  sealpost prove msg_… -o otp.sealpost --sender sender --policy-out policy.json",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := sealpost.ParseMessageID(given[0])
+			id, err := bundleOf(given[0], out)
 			if err != nil {
-				return usage("%v", err)
-			}
-			if out == "" {
-				return usage("-o is missing: where to write the bundle")
+				return err
 			}
 			t, err := openSender(dir)
 			if err != nil {
@@ -210,4 +207,16 @@ func writePolicy(path string, p evidence.Policy) error {
 		return err
 	}
 	return os.WriteFile(path, b, 0o644)
+}
+
+// bundleOf reads which message a bundle is to be written of, and wants a file for it.
+func bundleOf(message, file string) (sealpost.MessageID, error) {
+	id, err := sealpost.ParseMessageID(message)
+	if err != nil {
+		return id, usage("%v", err)
+	}
+	if file == "" {
+		return id, usage("-o is missing: where to write the bundle")
+	}
+	return id, nil
 }
