@@ -370,10 +370,10 @@ func (w *lyingTown) learnsNothing() {
 		secret.none(w.t, "request "+e.path, e.request)
 		secret.none(w.t, "answer to "+e.path, e.response)
 	}
-	for _, folder := range []string{w.cfg.Data, w.cfg.Keys, w.logFile()} {
-		found, read := secret.inFiles(w.t, folder)
-		if read == 0 {
-			w.t.Errorf("%s: nothing was read", folder)
+	for _, at := range []string{w.cfg.Data, w.cfg.Keys, w.logFile()} {
+		found, read := secret.inFiles(w.t, at)
+		if read == 0 && at != w.logFile() { // a relay that has nothing to say is quiet
+			w.t.Errorf("%s: nothing was read", at)
 		}
 		for _, what := range found {
 			w.t.Error(what)
