@@ -223,7 +223,7 @@ func TestSQLOnlyInTheStore(t *testing.T) {
 			continue
 		}
 		for _, dep := range p.Imports {
-			if dep == "database/sql" || strings.HasPrefix(dep, "modernc.org/sqlite") || strings.HasPrefix(dep, "github.com/jackc/pgx") || strings.HasPrefix(dep, "github.com/pressly/goose") {
+			if dep == "database/sql" || strings.HasPrefix(dep, "modernc.org/sqlite") || strings.HasPrefix(dep, "zombiezen.com/go/sqlite") || strings.HasPrefix(dep, "github.com/jackc/pgx") || strings.HasPrefix(dep, "github.com/pressly/goose") {
 				t.Errorf("%s imports %s: SQL is the store's business, so that what is durable is decided in one room", p.ImportPath, dep)
 			}
 		}

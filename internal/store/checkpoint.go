@@ -1,9 +1,6 @@
 package store
 
-import (
-	"context"
-	"fmt"
-)
+import "fmt"
 
 // The database's write-ahead file is moved into the database beside the writer,
 // not by it: a commit that stopped for that would make everybody who waits for
@@ -23,8 +20,8 @@ type mover struct {
 	statements, commits uint64 // since the last ring; the writer's
 }
 
-func newMover(ctx context.Context, path string) (*mover, error) {
-	c, err := connect(ctx, dsn(path, readCacheKiB, false))
+func newMover(path string) (*mover, error) {
+	c, err := connect(path, readCacheKiB, false)
 	if err != nil {
 		return nil, err
 	}

@@ -1,33 +1,24 @@
 package store
 
 import (
-	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 
-	"modernc.org/sqlite"
+	"zombiezen.com/go/sqlite"
 )
 
 // A conn is one connection to the database with its prepared statements. It is
-// used by one goroutine at a time. It stands on the driver and not on
+// used by one goroutine at a time. It stands on SQLite's own interface and not on
 // database/sql, whose locks and conversions cost as much as a small insert.
 type conn struct {
-	raw   driver.Conn
-	stmts map[string]*stmt
+	raw   *sqlite.Conn
+	stmts map[string]*sqlite.Stmt
 }
 
-type stmt struct {
-	driver.Stmt
-	exec  driver.StmtExecContext
-	query driver.StmtQueryContext
-	args  []driver.NamedValue
-}
-
-// A row is one row of an answer; its blobs are copies.
-type row []driver.Value
+// A row is one row of an answer: int64, string, []byte or nil in each column; its
+// blobs are copies.
+type row []any
 
 func (r row) int(i int) int64   { v, _ := r[i].(int64); return v }
 func (r row) uint(i int) uint64 { return uint64(r.int(i)) }
@@ -37,103 +28,104 @@ func (r row) bytes(i int) []byte {
 }
 func (r row) null(i int) bool { return r[i] == nil }
 
-// dsn names the database file and sets up every connection alike.
-func dsn(path string, cacheKiB int, readOnly bool) string {
-	q := url.Values{"_pragma": {
+// pragmas set up every connection alike.
+func pragmas(cacheKiB int, readOnly bool) []string {
+	p := []string{
 		"page_size(8192)", // measured: 15 % faster than 4096 and a fifth less on disk
-		fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS),
 		"journal_mode(WAL)",
 		"synchronous(FULL)",
 		"foreign_keys(1)",
 		"secure_delete(1)",
 		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
 		fmt.Sprintf("cache_size(-%d)", cacheKiB),
-	}}
-	if readOnly {
-		q["_pragma"] = append(q["_pragma"], "query_only(1)")
 	}
+	if readOnly {
+		p = append(p, "query_only(1)")
+	}
+	return p
+}
+
+// dsn names the database file for database/sql, on which the migrations stand.
+func dsn(path string) string {
+	q := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}, pragmas(readCacheKiB, false)...)}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
-func connect(ctx context.Context, name string) (*conn, error) {
-	connector, err := sqlite.NewConnector(name)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := connector.Connect(ctx)
+func connect(path string, cacheKiB int, readOnly bool) (*conn, error) {
+	raw, err := sqlite.OpenConn(path, sqlite.OpenReadWrite, sqlite.OpenCreate)
 	if err != nil {
 		return nil, asDamage(err)
 	}
-	return &conn{raw: raw, stmts: map[string]*stmt{}}, nil
+	raw.SetBusyTimeout(busyTimeout)
+	c := &conn{raw: raw, stmts: map[string]*sqlite.Stmt{}}
+	for _, pragma := range pragmas(cacheKiB, readOnly) {
+		if _, _, err := c.one("PRAGMA " + pragma); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
+	}
+	return c, nil
 }
 
-func (c *conn) close() error {
-	var errs []error
-	for _, s := range c.stmts {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(append(errs, c.raw.Close())...)
-}
+func (c *conn) close() error { return c.raw.Close() }
 
 // prepare keeps a statement for each text; texts are constants of this package.
-func (c *conn) prepare(text string) (*stmt, error) {
+func (c *conn) prepare(text string) (*sqlite.Stmt, error) {
 	if s, ok := c.stmts[text]; ok {
 		return s, nil
 	}
-	raw, err := c.raw.Prepare(text)
+	s, err := c.raw.Prepare(text)
 	if err != nil {
 		return nil, asDamage(err)
-	}
-	s := &stmt{Stmt: raw}
-	var execs, queries bool
-	s.exec, execs = raw.(driver.StmtExecContext)
-	s.query, queries = raw.(driver.StmtQueryContext)
-	if !execs || !queries {
-		return nil, errors.New("the driver's statements do not take contexts")
 	}
 	c.stmts[text] = s
 	return s, nil
 }
 
-func (s *stmt) bind(args []any) ([]driver.NamedValue, error) {
-	s.args = s.args[:0]
+// bind sets every parameter of a statement; a nil slice is NULL.
+func bind(s *sqlite.Stmt, args []any) error {
 	for i, a := range args {
-		var v driver.Value
-		switch a := a.(type) {
+		switch at := i + 1; a := a.(type) {
 		case int64:
-			v = a
+			s.BindInt64(at, a)
 		case int:
-			v = int64(a)
+			s.BindInt64(at, int64(a))
 		case uint64:
-			v = int64(a)
+			s.BindInt64(at, int64(a))
 		case []byte:
-			v = a
+			if a == nil {
+				s.BindNull(at)
+			} else {
+				s.BindBytes(at, a)
+			}
 		case string:
-			v = a
+			s.BindText(at, a)
 		case nil:
+			s.BindNull(at)
 		default:
-			return nil, fmt.Errorf("argument %d has type %T", i+1, a)
+			return fmt.Errorf("argument %d has type %T", at, a)
 		}
-		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: v})
 	}
-	return s.args, nil
+	return nil
 }
 
 // exec runs a statement and returns how many rows it changed.
-func (c *conn) exec(text string, args ...any) (int64, error) {
+func (c *conn) exec(text string, args ...any) (changed int, err error) {
 	s, err := c.prepare(text)
 	if err != nil {
 		return 0, err
 	}
-	values, err := s.bind(args)
-	if err != nil {
+	if err := bind(s, args); err != nil {
 		return 0, err
 	}
-	res, err := s.exec.ExecContext(context.Background(), values)
-	if err != nil {
+	for more := true; more; { // a pragma answers with a row
+		if more, err = s.Step(); err != nil {
+			return 0, asDamage(err)
+		}
+	}
+	if err := s.Reset(); err != nil {
 		return 0, asDamage(err)
 	}
-	return res.RowsAffected()
+	return c.raw.Changes(), nil
 }
 
 // insert runs an INSERT and returns the new row's id.
@@ -141,11 +133,7 @@ func (c *conn) insert(text string, args ...any) (int64, error) {
 	if _, err := c.exec(text, args...); err != nil {
 		return 0, err
 	}
-	id, _, err := c.one("SELECT last_insert_rowid()")
-	if err != nil {
-		return 0, err
-	}
-	return id.int(0), nil
+	return c.raw.LastInsertRowID(), nil
 }
 
 // each hands every row of an answer to do. It does not overlap with another
@@ -155,28 +143,46 @@ func (c *conn) each(text string, do func(row) error, args ...any) (err error) {
 	if err != nil {
 		return err
 	}
-	values, err := s.bind(args)
-	if err != nil {
+	if err := bind(s, args); err != nil {
 		return err
 	}
-	rows, err := s.query.QueryContext(context.Background(), values)
-	if err != nil {
-		return asDamage(err)
-	}
 	defer func() {
-		if closing := rows.Close(); err == nil {
-			err = closing
+		if ending := s.Reset(); err == nil && ending != nil {
+			err = asDamage(ending)
 		}
 	}()
-	r := make(row, len(rows.Columns()))
+	r := make(row, s.ColumnCount())
 	for {
-		if err := rows.Next(r); err == io.EOF {
-			return nil
-		} else if err != nil {
+		more, err := s.Step()
+		if err != nil {
 			return asDamage(err)
 		}
+		if !more {
+			return nil
+		}
+		read(s, r)
 		if err := do(r); err != nil {
 			return err
+		}
+	}
+}
+
+// read copies the row at which a statement stands.
+func read(s *sqlite.Stmt, r row) {
+	for i := range r {
+		switch s.ColumnType(i) {
+		case sqlite.TypeInteger:
+			r[i] = s.ColumnInt64(i)
+		case sqlite.TypeFloat: // never written
+			r[i] = s.ColumnFloat(i)
+		case sqlite.TypeText:
+			r[i] = s.ColumnText(i)
+		case sqlite.TypeBlob:
+			b := make([]byte, s.ColumnLen(i))
+			s.ColumnBytes(i, b)
+			r[i] = b
+		default:
+			r[i] = nil
 		}
 	}
 }

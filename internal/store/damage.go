@@ -5,24 +5,26 @@ import (
 	"errors"
 	"fmt"
 
-	"modernc.org/sqlite"
+	migrating "modernc.org/sqlite"
+	"zombiezen.com/go/sqlite"
 )
 
-// Result codes of SQLite by which it says that its file is not what it wrote
-// (sqlite.org/rescode.html); the low byte of an extended code.
-const (
-	sqliteCorrupt = 11
-	sqliteNotADB  = 26
-)
+// resultCode is what SQLite says of an error (sqlite.org/rescode.html), through
+// either of the two ways to it; of an error that is not SQLite's, a plain ERROR.
+func resultCode(err error) sqlite.ResultCode {
+	if e, ok := errors.AsType[*migrating.Error](err); ok {
+		return sqlite.ResultCode(e.Code())
+	}
+	return sqlite.ErrCode(err)
+}
 
 // asDamage makes an answer of the database that is about a damaged file match
 // [ErrDamaged], and leaves every other as it is.
 func asDamage(err error) error {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	if !ok || errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) {
 		return err
 	}
-	if code := e.Code() & 0xff; code == sqliteCorrupt || code == sqliteNotADB {
+	if code := resultCode(err).ToPrimary(); code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
 		return fmt.Errorf("%w: sealpost.db: %w; restore the data folder from a backup", ErrDamaged, err)
 	}
 	return err

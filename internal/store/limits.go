@@ -27,11 +27,11 @@ const (
 	receiptsMax    = sealpost.CountedMax / sealpost.DevicesMax
 	attemptsFree   = 16 // attempts of a device before the message's are counted
 	readers        = 4
-	busyTimeoutMS  = 10_000
-	cacheKiB       = 32 << 10 // page cache of the writer
-	readCacheKiB   = 8 << 10  // of each reader
-	walPages       = 8192     // pages in the write-ahead file before the writer itself moves them
-	deviceCache    = 1 << 16  // devices kept in memory
+	busyTimeout    = 10 * time.Second // for another connection's lock
+	cacheKiB       = 32 << 10         // page cache of the writer
+	readCacheKiB   = 8 << 10          // of each reader
+	walPages       = 8192             // pages in the write-ahead file before the writer itself moves them
+	deviceCache    = 1 << 16          // devices kept in memory
 	recipientCache = 1 << 16
 	dataKeyCache   = 1 << 12
 	recentMax      = 64 << 20 // bytes of messages kept in memory until their outcome

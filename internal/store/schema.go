@@ -11,14 +11,12 @@ import (
 	"strings"
 
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
+	migrating "modernc.org/sqlite"
+	"zombiezen.com/go/sqlite"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// sqliteError is the result code of text that does not fit the schema.
-const sqliteError = 1
 
 // migrate brings the schema up to date and checks that it is then the one that
 // the migrations make: what a flipped byte in a table's definition does is
@@ -39,7 +37,7 @@ func migrate(ctx context.Context, name string) error {
 }
 
 func openPool(name string) (*sql.DB, error) {
-	connector, err := sqlite.NewConnector(name)
+	connector, err := migrating.NewConnector(name)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +62,7 @@ func migrateUp(ctx context.Context, pool *sql.DB) error {
 // schemaDamage: the texts that ask for the schema are constants, so one that does
 // not fit it says that it was changed.
 func schemaDamage(err error) error {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqliteError {
+	if e, ok := errors.AsType[*migrating.Error](err); ok && sqlite.ResultCode(e.Code()) == sqlite.ResultError {
 		return fmt.Errorf("%w: sqlite_schema: %w; restore the data folder from a backup", ErrDamaged, err)
 	}
 	return asDamage(err)

@@ -103,29 +103,29 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 		return nil, err
 	}
 	path := filepath.Join(cfg.Dir, "sealpost.db")
-	if err := migrate(ctx, dsn(path, cacheKiB, false)); err != nil {
+	if err := migrate(ctx, dsn(path)); err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
-	if err := db.connect(ctx, path); err != nil {
+	if err := db.connect(path); err != nil {
 		return nil, err
 	}
 	if err := db.load(cfg, filepath.Join(cfg.Dir, "spool")); err != nil {
 		return nil, err
 	}
-	if db.mover, err = newMover(ctx, path); err != nil {
+	if db.mover, err = newMover(path); err != nil {
 		return nil, err
 	}
 	go db.move()
 	return db, nil
 }
 
-func (db *DB) connect(ctx context.Context, path string) (err error) {
-	if db.c, err = connect(ctx, dsn(path, cacheKiB, false)); err != nil {
+func (db *DB) connect(path string) (err error) {
+	if db.c, err = connect(path, cacheKiB, false); err != nil {
 		return err
 	}
 	db.readers = make(chan *conn, readers)
 	for range readers {
-		c, err := connect(ctx, dsn(path, readCacheKiB, true))
+		c, err := connect(path, readCacheKiB, true)
 		if err != nil {
 			return err
 		}

@@ -99,7 +99,7 @@ func adjoin(ranges []ref) (out []ref) {
 
 func (db *DB) forgetRanges(ctx context.Context, ranges []ref) error {
 	return db.write(ctx, "spool", func(g *group) error {
-		gone := map[int64]int64{}
+		gone := map[int64]int{}
 		for _, r := range ranges {
 			n, err := g.c.exec(`DELETE FROM spent WHERE segment = ? AND start = ?`, r.segment, r.start)
 			if err != nil {
