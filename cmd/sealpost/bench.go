@@ -171,12 +171,11 @@ func (b *acceptBench) sign() error {
 	messages := int(b.duration.Seconds() * 1.5 * float64(rate))
 	b.bodies = newPile(messages / b.batch)
 	fmt.Fprintf(b.words, "signing %d messages …\n", b.bodies.len()*b.batch)
-	now := sealpost.FromTime(time.Now())
 	return parallel(b.bodies.len(), func(i int) error {
 		one := make([][]byte, b.batch)
 		for k := range one {
 			var err error
-			if one[k], err = b.world.submission(i*b.batch+k, now, sealpost.ReleaseLogged); err != nil {
+			if one[k], err = b.world.submission(i*b.batch+k, sealpost.ReleaseLogged); err != nil {
 				return err
 			}
 		}

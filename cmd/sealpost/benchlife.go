@@ -194,12 +194,11 @@ func (b *lifecycleBench) sign() (bodies [][]byte, ids [][]sealpost.MessageID, er
 	n := int(b.duration.Seconds()*lifeRate) / lifeBatch
 	fmt.Fprintf(b.words, "signing %d messages …\n", n*lifeBatch)
 	bodies, ids = make([][]byte, n), make([][]sealpost.MessageID, n)
-	now := sealpost.FromTime(time.Now())
 	return bodies, ids, parallel(n, func(i int) error {
 		many := make([][]byte, lifeBatch)
 		for k := range many {
 			var err error
-			if many[k], err = b.world.submission(i*lifeBatch+k, now, sealpost.ReleaseLogged); err != nil {
+			if many[k], err = b.world.submission(i*lifeBatch+k, sealpost.ReleaseLogged); err != nil {
 				return err
 			}
 			s, err := sealpost.ParseSealed(many[k])

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealpost/sealpost"
@@ -220,13 +221,15 @@ func (w *benchWorld) close() (err error) {
 }
 
 // submission signs message i: a real commitment and an envelope of the real
-// shape and size, whose ciphertext is random because nobody will open it.
-func (w *benchWorld) submission(i int, now sealpost.UnixMilli, release sealpost.ReleaseRule) ([]byte, error) {
+// shape and size, whose ciphertext is random because nobody will open it. Its id is
+// of this moment, so that ids come in about the order of their times, as from a
+// sender that posts what it has just made.
+func (w *benchWorld) submission(i int, release sealpost.ReleaseRule) ([]byte, error) {
 	var seed [32]byte
 	if _, err := rand.Read(seed[:]); err != nil {
 		return nil, err
 	}
-	random := mathrand.NewChaCha8(seed)
+	random, now := mathrand.NewChaCha8(seed), sealpost.FromTime(time.Now())
 	sender, device := w.senders[i%len(w.senders)], w.devices[i%len(w.devices)]
 	id, err := sealpost.NewMessageID(now, random)
 	if err != nil {
@@ -283,13 +286,15 @@ func bareCheck(keys map[sealpost.KeyID]ed25519.PublicKey, body []byte) bool {
 	return ed25519.Verify(keys[st.KeyID()], st.ToBeSigned(), st.Signature())
 }
 
-// parallel calls do for 0 to n-1, benchSetUp at once, and ends at the first fault.
+// parallel calls do for 0 to n-1, benchSetUp at once and about in order, and ends
+// at the first fault.
 func parallel(n int, do func(i int) error) error {
 	var all sync.WaitGroup
 	faults := make([]error, benchSetUp)
+	var next atomic.Int64
 	for c := range benchSetUp {
 		all.Go(func() {
-			for i := c; i < n && faults[c] == nil; i += benchSetUp {
+			for i := int(next.Add(1)) - 1; i < n && faults[c] == nil; i = int(next.Add(1)) - 1 {
 				faults[c] = do(i)
 			}
 		})
