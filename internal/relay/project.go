@@ -14,7 +14,8 @@ import (
 
 // The projector's limits.
 const (
-	appendMax    = 2048    // leaves in one append
+	appendMax    = 4096    // leaves in one append
+	fileLeaves   = 256     // leaves that fill a file of the log (C2SP tlog-tiles)
 	feedMax      = 1 << 15 // leaves that wait in memory; more are read from the store
 	comparedLast = 256     // leaves compared with the store at the start
 	appendPause  = 100 * time.Millisecond
@@ -221,7 +222,8 @@ func (p *projector) batch(ctx context.Context) ([]sealpost.Leaf, error) {
 		return nil, nil
 	}
 	if p.drop(); len(p.leaves) > 0 && p.first == p.next {
-		return p.leaves[:min(len(p.leaves), appendMax):len(p.leaves)], nil
+		n := toFullFile(p.next, min(len(p.leaves), appendMax))
+		return p.leaves[:n:n], nil
 	}
 	n := min(p.end-p.next, appendMax)
 	p.mu.Unlock()
@@ -234,6 +236,16 @@ func (p *projector) batch(ctx context.Context) ([]sealpost.Leaf, error) {
 		return nil, fmt.Errorf("read leaves from %d: %w", p.next, err)
 	}
 	return leaves, nil
+}
+
+// toFullFile shortens an append of many leaves to end where a file is full. The
+// rest goes with the next append, and nothing is written that the next would
+// write again.
+func toFullFile(next uint64, n int) int {
+	if n > fileLeaves {
+		n -= int((next + uint64(n)) % fileLeaves)
+	}
+	return n
 }
 
 // drop forgets leaves that the log has. The caller holds mu.

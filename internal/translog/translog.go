@@ -62,7 +62,7 @@ const (
 	CheckpointIntervalDefault = time.Second
 	CheckpointIntervalMin     = 100 * time.Millisecond
 	RepublishIntervalDefault  = time.Minute
-	BatchMaxDefault           = 2048
+	BatchMaxDefault           = 4096
 	BatchMaxLimit             = 1 << 14
 	BatchAgeDefault           = 10 * time.Millisecond
 	BatchAgeMin               = time.Millisecond
@@ -119,7 +119,7 @@ type Config struct {
 	RepublishInterval time.Duration
 
 	// BatchMax is the number of leaves written with one set of synced files.
-	// A full batch is written at once. Default 2048, at most 16384.
+	// A full batch is written at once. Default 4096, at most 16384.
 	BatchMax uint
 
 	// BatchAge is how long a batch that is not full waits. Default 10 ms, 1 ms
