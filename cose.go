@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"unsafe"
 )
 
 // A Kind is a type of statement. Its name is part of the signed content type.
@@ -120,7 +121,7 @@ func Sign(st Statement, by Signer) (Signed, error) {
 	at := len(raw)
 	raw = append(raw, unprotected...)
 	raw = appendBytes(raw, w.b)
-	sig, err := by.Sign(toBeSigned(raw, at))
+	sig, err := by.Sign(appendToBeSigned(nil, raw, at))
 	if err != nil {
 		return Signed{}, fmt.Errorf("sign a %v: %w", st.Kind(), err)
 	}
@@ -135,12 +136,12 @@ func Sign(st Statement, by Signer) (Signed, error) {
 // payloadSize is room for most payloads, bytes.
 const payloadSize = 512
 
-// toBeSigned is the Sig_structure (RFC 9052 4.4): the context, protected
+// appendToBeSigned appends the Sig_structure (RFC 9052 4.4): the context, protected
 // header, empty external_aad and payload. A statement before its signature has
 // the same parts in the same order, with a tag in front for the context and,
 // at the place given, the unprotected header for the external_aad.
-func toBeSigned[B string | []byte](unsigned B, at int) []byte {
-	b := make([]byte, 0, len(sigStruct)+len(unsigned)-len(signHead))
+func appendToBeSigned[B string | []byte](b []byte, unsigned B, at int) []byte {
+	b = slices.Grow(b, len(sigStruct)+len(unsigned)-len(signHead))
 	b = append(b, sigStruct...)
 	b = append(b, unsigned[len(signHead):at]...)
 	b = append(b, noAAD...)
@@ -219,18 +220,15 @@ func protectedError(p string) error {
 // Bytes is the statement as it travels and is logged.
 func (s Signed) Bytes() []byte { return []byte(s.raw) }
 
+// View is [Signed.Bytes] without a copy: to be read, never to be written to. It
+// keeps all in memory that the statement was read with, as a part of a [Sealed].
+func (s Signed) View() []byte { return view(s.raw) }
+
+// view is a string's own memory. It is shared with everybody who has the string.
+func view(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
 // Hash is the SHA-256 of [Signed.Bytes].
-func (s Signed) Hash() (sum Hash) {
-	var piece [512]byte // the string as bytes would be a copy on the heap
-	h := sha256.New()
-	for rest := s.raw; rest != ""; {
-		n := copy(piece[:], rest)
-		h.Write(piece[:n])
-		rest = rest[n:]
-	}
-	h.Sum(sum[:0])
-	return sum
-}
+func (s Signed) Hash() Hash { return sha256.Sum256(s.View()) }
 
 // Kind is the kind that the protected header names.
 func (s Signed) Kind() Kind { return s.kind }
@@ -244,10 +242,13 @@ func (s Signed) KeyID() KeyID { return s.key }
 // Signature is the last 64 bytes.
 func (s Signed) Signature() []byte { return []byte(s.raw[len(s.raw)-SignatureSize:]) }
 
-// ToBeSigned is what [PublicKey.Verify] takes as its message (RFC 9052 4.4);
-// the relay's batch verifier wants it apart.
-func (s Signed) ToBeSigned() []byte {
-	return toBeSigned(s.raw[:len(s.raw)-SignatureSize-len(sigHead)], s.unprotected)
+// ToBeSigned is what [PublicKey.Verify] takes as its message (RFC 9052 4.4).
+func (s Signed) ToBeSigned() []byte { return s.AppendToBeSigned(nil) }
+
+// AppendToBeSigned appends [Signed.ToBeSigned] to b: a verifier of many needs
+// memory for one.
+func (s Signed) AppendToBeSigned(b []byte) []byte {
+	return appendToBeSigned(b, s.raw[:len(s.raw)-SignatureSize-len(sigHead)], s.unprotected)
 }
 
 // Verify checks that key is the key named and that its signature is right.

@@ -188,23 +188,14 @@ type GroupPromise struct {
 // SignPromise signs one promise over at most PromiseGroup entries and returns
 // each entry's part.
 func SignPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) ([]Promised, error) {
-	g, err := SignGroupPromise(entries, origin, accepted, size, mergeDelay, by)
-	if err != nil {
-		return nil, err
-	}
-	parts := make([]Promised, len(entries))
-	for i, e := range entries {
-		if parts[i], err = g.Part(i, e); err != nil {
-			return nil, err
-		}
-	}
-	return parts, nil
+	_, parts, err := SignGroupPromise(entries, origin, accepted, size, mergeDelay, by)
+	return parts, err
 }
 
-// SignGroupPromise is SignPromise for a caller that keeps the whole.
-func SignGroupPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) (*GroupPromise, error) {
+// SignGroupPromise is SignPromise for a caller that keeps the whole as well.
+func SignGroupPromise(entries []PromiseEntry, origin string, accepted UnixMilli, size uint64, mergeDelay time.Duration, by Signer) (*GroupPromise, []Promised, error) {
 	if len(entries) == 0 || len(entries) > PromiseGroup {
-		return nil, malformed("promise: %d entries in one group", len(entries))
+		return nil, nil, malformed("promise: %d entries in one group", len(entries))
 	}
 	n := len(entries)
 	hashes := make([]Hash, 0, treeNodes(n))
@@ -215,9 +206,16 @@ func SignGroupPromise(entries []PromiseEntry, origin string, accepted UnixMilli,
 	signed, err := Sign(Promise{Root: tree[len(tree)-1][0], Count: uint16(n), Origin: origin,
 		Accepted: accepted, TreeSize: size, LogBy: accepted.Add(mergeDelay)}, by)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &GroupPromise{signed.Bytes(), tree}, nil
+	g := &GroupPromise{signed.Bytes(), tree}
+	parts, depth := make([]Promised, n), len(tree)-1
+	paths := make([]Hash, n*depth)
+	for i, e := range entries {
+		parts[i] = g.part(i, e, paths[:0:depth])
+		paths = paths[depth:]
+	}
+	return g, parts, nil
 }
 
 // Part is the part of an entry at its place in the group. It is refused where
@@ -226,7 +224,12 @@ func (g *GroupPromise) Part(i int, e PromiseEntry) (Promised, error) {
 	if i < 0 || i >= len(g.tree[0]) || g.tree[0][i] != e.leafHash() {
 		return Promised{}, malformed("promise: entry %d of the group is another", i)
 	}
-	return Promised{Signed: g.signed, Entry: e, Index: uint16(i), Path: appendPath(make([]Hash, 0, len(g.tree)-1), g.tree, i)}, nil
+	return g.part(i, e, make([]Hash, 0, len(g.tree)-1)), nil
+}
+
+// part is Part of an entry that is known to stand there; path has room for it.
+func (g *GroupPromise) part(i int, e PromiseEntry, path []Hash) Promised {
+	return Promised{Signed: g.signed, Entry: e, Index: uint16(i), Path: appendPath(path, g.tree, i)}
 }
 
 // Encode is the group's promise as a store keeps it: [signed, [hash …]].

@@ -43,7 +43,7 @@ type Hold struct {
 
 // A Spooled is where a store has put a blob ahead of its statement; zero: it has
 // not. Only the store reads it.
-type Spooled struct{ Segment, Start int64 }
+type Spooled struct{ Segment, Start, Length int64 }
 
 // A PromisePart is how the promise of a statement is made again from the one of
 // its group, which the statements of the group share.

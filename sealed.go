@@ -160,6 +160,10 @@ func (s Sealed) ID() MessageID { return s.parsed.ID }
 // Blob is the envelope.
 func (s Sealed) Blob() []byte { return []byte(s.blob) }
 
+// BlobView is [Sealed.Blob] as [Signed.View] is the statement: without a copy, to
+// be read only.
+func (s Sealed) BlobView() []byte { return view(s.blob) }
+
 // Bytes is the body of a submission, and what a carrier carries inline.
 func (s Sealed) Bytes() []byte {
 	b := make([]byte, 0, len(sealedHead)+len(sealedBlob)+2*headSize+len(s.commitment.raw)+len(s.blob))

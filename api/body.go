@@ -33,6 +33,12 @@ func (b body) bytes() []byte {
 	return b.buf.Bytes()
 }
 
+// reuse gives the body's memory for something else; its bytes are gone then.
+func (b body) reuse() []byte {
+	b.buf.Reset()
+	return b.buf.AvailableBuffer()
+}
+
 func (b body) free() {
 	if b.buf == nil {
 		return

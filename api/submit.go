@@ -45,7 +45,7 @@ func (s *server) submit(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case media == MediaSubmission:
 		sealed, p := parseSubmission(b.bytes())
-		s.submitOne(w, r, caller, sealed, p)
+		s.submitOne(w, r, caller, b, sealed, p)
 	case media == MediaBatch:
 		items, p := splitBatch(b.bytes())
 		s.submitBatch(w, r, caller, items, parseSubmission, p)
@@ -54,7 +54,7 @@ func (s *server) submit(w http.ResponseWriter, r *http.Request) {
 		s.submitBatch(w, r, caller, items, parseJSONSubmission, p)
 	default:
 		sealed, p := parseJSONSubmission(b.bytes())
-		s.submitOne(w, r, caller, sealed, p)
+		s.submitOne(w, r, caller, b, sealed, p)
 	}
 }
 
@@ -73,8 +73,8 @@ func submitMisfit(mediaKnown bool) *Problem {
 	return ErrMediaType
 }
 
-// submitOne answers one submission.
-func (s *server) submitOne(w http.ResponseWriter, r *http.Request, caller Caller, sealed sealpost.Sealed, p *Problem) {
+// submitOne answers one submission, in the memory of the body that it was read from.
+func (s *server) submitOne(w http.ResponseWriter, r *http.Request, caller Caller, b body, sealed sealpost.Sealed, p *Problem) {
 	if p == nil {
 		p = checkIdempotencyKey(r.Header, sealed.ID())
 	}
@@ -93,7 +93,7 @@ func (s *server) submitOne(w http.ResponseWriter, r *http.Request, caller Caller
 		w.Header()[headerReplayed] = headerTrue
 	}
 	if wantsCBOR(r) {
-		writeBytes(w, http.StatusAccepted, headerCBOR, appendAccepted(make([]byte, 0, acceptedSize(a)), a))
+		writeBytes(w, http.StatusAccepted, headerCBOR, appendAccepted(b.reuse(), a))
 		return
 	}
 	writeAnswer(w, r, http.StatusAccepted, a)

@@ -83,7 +83,7 @@ func (r *Relay) check(ctx context.Context, caller api.Caller, s sealpost.Sealed,
 	if s.IsZero() {
 		return nil, api.ErrMalformed
 	}
-	c, blob := s.Commitment(), s.Blob()
+	c, blob := s.Commitment(), s.BlobView()
 	commits, ok := readEnvelope(c, blob)
 	switch {
 	case !ok:
@@ -103,13 +103,13 @@ func (r *Relay) check(ctx context.Context, caller api.Caller, s sealpost.Sealed,
 	return &item{
 		hold: sealpost.Hold{
 			Record: sealpost.Record{Kind: sealpost.KindCommitment, App: c.App, ID: c.ID,
-				Statement: statement.Bytes(), Hash: statement.Hash()},
+				Statement: statement.View(), Hash: statement.Hash()},
 			Commitment: &c, Blob: blob, Commits: commits,
 		},
 		promised:  true,
 		outcomeBy: int64(c.Expires.Add(sealpost.OutcomeGrace)),
 		signer:    statement.KeyID(),
-		check:     signatureCheck{key, statement.ToBeSigned(), statement.Signature()},
+		check:     checkOf(key, statement),
 		late:      r.checkLate(ctx, &c, now),
 	}, nil
 }

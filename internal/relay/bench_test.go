@@ -23,8 +23,10 @@ type nullStore struct {
 	next    uint64
 }
 
-func (s *nullStore) Spool(context.Context, []sealpost.Hold) error { return nil }
-func (s *nullStore) GiveUp([]sealpost.Hold) error                 { return nil }
+func (s *nullStore) Spool(_ context.Context, blobs [][]byte) ([]sealpost.Spooled, error) {
+	return make([]sealpost.Spooled, len(blobs)), nil
+}
+func (s *nullStore) GiveUp([]sealpost.Spooled) error { return nil }
 func (s *nullStore) Hold(_ context.Context, group []sealpost.Hold) ([]sealpost.Held, error) {
 	time.Sleep(2 * time.Millisecond)
 	out := make([]sealpost.Held, len(group))

@@ -103,8 +103,10 @@ func (j *ed25519Judge) divide(batch []entry) (sound, refused []*item) {
 
 func (j *ed25519Judge) allSound(batch []entry) bool {
 	v := ed25519.NewBatchVerifierWithCapacity(len(batch))
+	var message []byte // which the verifier hashes and does not keep
 	for _, e := range batch {
-		v.AddExpandedWithOptions(e.key, e.check.msg, e.check.sig, zip215)
+		message = e.check.message.AppendToBeSigned(message[:0])
+		v.AddExpandedWithOptions(e.key, message, e.check.sig, zip215)
 	}
 	ok := v.VerifyBatchOnly(nil)
 	j.report(len(batch), ok)
@@ -112,7 +114,7 @@ func (j *ed25519Judge) allSound(batch []entry) bool {
 }
 
 func (e entry) isSound() bool {
-	return ed25519.VerifyExpandedWithOptions(e.key, e.check.msg, e.check.sig, zip215)
+	return ed25519.VerifyExpandedWithOptions(e.key, e.check.message.AppendToBeSigned(nil), e.check.sig, zip215)
 }
 
 // prepare finds the expanded key, nil where the bytes are no point, and says

@@ -36,13 +36,18 @@ var oddPoints = []string{
 	"f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // y = 3, not reduced
 }
 
+// plain is a message that is no statement.
+type plain []byte
+
+func (p plain) AppendToBeSigned(b []byte) []byte { return append(b, p...) }
+
 func check(t testing.TB, key, msg, sig []byte) signatureCheck {
 	t.Helper()
 	k, err := sealpost.NewEd25519Key(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signatureCheck{k, msg, sig}
+	return signatureCheck{k, plain(msg), sig}
 }
 
 // edgeCases are signatures on which verifiers are known to differ.
@@ -134,7 +139,7 @@ func TestBatchAgrees(t *testing.T) {
 	want := make([]bool, len(cases))
 	accepted := 0
 	for i, c := range cases {
-		want[i] = c.key.Verify(c.msg, c.sig) == nil
+		want[i] = c.key.Verify(c.message.AppendToBeSigned(nil), c.sig) == nil
 		if want[i] {
 			accepted++
 		}
@@ -202,7 +207,7 @@ func honestItems(t testing.TB, n, keys int) []*item {
 		if err != nil {
 			t.Fatal(err)
 		}
-		items[i] = &item{check: signatureCheck{k.Public(), msg, sig}}
+		items[i] = &item{check: signatureCheck{k.Public(), plain(msg), sig}}
 	}
 	return items
 }

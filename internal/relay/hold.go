@@ -191,7 +191,10 @@ func (c *committer) revoke(k sealpost.KeyID) {
 
 // giveUp takes back the blob of an item that is not held.
 func (c *committer) giveUp(it *item) {
-	if err := c.store.GiveUp([]sealpost.Hold{it.hold}); err != nil {
+	if it.hold.Commitment == nil {
+		return
+	}
+	if err := c.store.GiveUp([]sealpost.Spooled{it.hold.Spooled}); err != nil {
 		c.logger.Error("give up what was spooled", "err", err)
 	}
 }

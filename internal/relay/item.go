@@ -29,8 +29,17 @@ type item struct {
 
 // A signatureCheck is one signature to verify.
 type signatureCheck struct {
-	key      sealpost.PublicKey
-	msg, sig []byte
+	key     sealpost.PublicKey
+	message toBeSigned
+	sig     []byte
+}
+
+// A toBeSigned is a signature's message, made only when it is wanted.
+type toBeSigned interface{ AppendToBeSigned(b []byte) []byte }
+
+// checkOf is the check of a statement's signature.
+func checkOf(key sealpost.PublicKey, s sealpost.Signed) signatureCheck {
+	return signatureCheck{key, s, s.Signature()}
 }
 
 func (c signatureCheck) isZero() bool { return c.key.IsZero() }

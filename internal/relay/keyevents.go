@@ -32,7 +32,7 @@ func (r *Relay) PostKeyEvent(ctx context.Context, caller api.Caller, statement [
 		return api.Accepted{}, p
 	}
 	it := &item{hold: holdOf(e.App, sealpost.MessageID{}, s), promised: true, signer: s.KeyID(),
-		check: signatureCheck{key, s.ToBeSigned(), s.Signature()}}
+		check: checkOf(key, s)}
 	it.hold.KeyEvent = &e
 	if _, p := r.admission.enter([]*item{it}, now, false); p != nil {
 		return api.Accepted{}, p

@@ -12,8 +12,8 @@ import (
 
 // Statements are everything that was ever held.
 //
-// Spool makes the blobs of a group durable ahead of Hold, and writes into each
-// hold where its blob is. GiveUp takes back what was spooled for statements that
+// Spool makes the blobs of a group durable ahead of Hold, and says where each is,
+// which the hold of its commitment then tells. GiveUp takes back what was spooled for statements that
 // are not held after all. Another goroutine than Hold's calls Spool.
 //
 // Hold makes one group durable, all or none, and numbers its new statements
@@ -28,8 +28,8 @@ import (
 //
 // Leaves returns at most max leaves from a seq on, in seq order.
 type Statements interface {
-	Spool(ctx context.Context, group []sealpost.Hold) error
-	GiveUp(group []sealpost.Hold) error
+	Spool(ctx context.Context, blobs [][]byte) ([]sealpost.Spooled, error)
+	GiveUp(blobs []sealpost.Spooled) error
 	Hold(ctx context.Context, group []sealpost.Hold) ([]sealpost.Held, error)
 	Size(ctx context.Context) (uint64, error)
 	Leaves(ctx context.Context, from uint64, max int) ([]sealpost.Leaf, error)

@@ -65,12 +65,31 @@ func (p *preparer) prepare(ctx context.Context, group []*item) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	holds := holdsOf(group)
-	if err := p.store.Spool(ctx, holds); err != nil {
+	if err := p.spool(ctx, group); err != nil {
 		return fmt.Errorf("spool a group: %w", err)
 	}
-	for i, it := range group {
-		it.hold.Spooled = holds[i].Spooled
+	return nil
+}
+
+// spool makes the blobs of the commitments durable.
+func (p *preparer) spool(ctx context.Context, group []*item) error {
+	blobs := make([][]byte, 0, len(group))
+	for _, it := range group {
+		if it.hold.Commitment != nil {
+			blobs = append(blobs, it.hold.Blob)
+		}
+	}
+	if len(blobs) == 0 {
+		return nil
+	}
+	spooled, err := p.store.Spool(ctx, blobs)
+	if err != nil {
+		return err
+	}
+	for _, it := range group {
+		if it.hold.Commitment != nil {
+			it.hold.Spooled, spooled = spooled[0], spooled[1:]
+		}
 	}
 	return nil
 }
@@ -112,16 +131,12 @@ func (p *preparer) promise(part []*item) error {
 	for i, it := range part {
 		entries[i] = sealpost.PromiseEntry{Leaf: it.hold.Leaf, Statement: it.hold.Hash, OutcomeBy: it.outcomeBy}
 	}
-	group, err := sealpost.SignGroupPromise(entries, p.origin, sealpost.FromTime(p.now()), p.published.size(), p.delay, p.signer)
+	group, promised, err := sealpost.SignGroupPromise(entries, p.origin, sealpost.FromTime(p.now()), p.published.size(), p.delay, p.signer)
 	if err != nil {
 		return fmt.Errorf("sign a promise: %w", err)
 	}
 	for i, it := range part {
-		promised, err := group.Part(i, entries[i])
-		if err != nil {
-			return fmt.Errorf("take a promise apart: %w", err)
-		}
-		it.hold.Promise = promised.Encode()
+		it.hold.Promise = promised[i].Encode()
 		it.hold.Part = &sealpost.PromisePart{Group: group, Place: i, OutcomeBy: it.outcomeBy}
 	}
 	return nil

@@ -90,7 +90,7 @@ func (r *Relay) checkReceipt(ctx context.Context, d sealpost.Device, raw []byte)
 	h := holdOf(d.App, receipt.ID, s)
 	h.Receipt = &receipt
 	return &item{hold: h, promised: true, signer: s.KeyID(),
-		check: signatureCheck{d.Key, s.ToBeSigned(), s.Signature()}}, nil
+		check: checkOf(d.Key, s)}, nil
 }
 
 // fixed is what never changes of a message.

@@ -13,8 +13,8 @@ import (
 // Signatures are verified in batches, because one equation over many is three
 // times cheaper than many.
 const (
-	batchMax    = 256 // signatures in one equation
-	batchEnough = 128 // worth starting although what comes after is busy
+	batchMax    = 512 // signatures in one equation
+	batchEnough = 256 // worth starting although what comes after is busy
 )
 
 // A verifier takes items, verifies their signatures and hands the sound ones to
@@ -72,7 +72,7 @@ func (v *verifier) verify(batch []*item) {
 	}
 	sound, refused := v.judge.verify(edwards, v.now())
 	for _, it := range others {
-		if it.check.key.Verify(it.check.msg, it.check.sig) == nil {
+		if it.check.key.Verify(it.check.message.AppendToBeSigned(nil), it.check.sig) == nil {
 			sound = append(sound, it)
 		} else {
 			refused = append(refused, it)

@@ -31,7 +31,7 @@ func crowd(b testing.TB, recipients, messages int) (*storetest.World, []storetes
 		for i, h := range part {
 			entries[i] = sealpost.PromiseEntry{Leaf: h.Leaf, Statement: h.Hash}
 		}
-		group, err := sealpost.SignGroupPromise(entries, "log.example", w.Now, 0, sealpost.MergeDelay, w.Relay)
+		group, _, err := sealpost.SignGroupPromise(entries, "log.example", w.Now, 0, sealpost.MergeDelay, w.Relay)
 		w.Must(err)
 		for i := range part {
 			part[i].Part = &sealpost.PromisePart{Group: group, Place: i}

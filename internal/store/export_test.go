@@ -28,12 +28,12 @@ func (db *DB) BreakSpool() error {
 func (db *DB) FailCommit(h sealpost.Hold) error {
 	db.writer.Lock()
 	defer db.writer.Unlock()
-	holds := []sealpost.Hold{h}
-	if err := db.spool.put(holds); err != nil {
+	spooled, err := db.spool.put([][]byte{h.Blob})
+	if err != nil {
 		return err
 	}
 	return db.commit(func(g *group) error {
-		if _, err := g.hold(&holds[0], spooledAt(&holds[0])); err != nil {
+		if _, err := g.hold(&h, refOf(spooled[0])); err != nil {
 			return err
 		}
 		return os.ErrDeadlineExceeded

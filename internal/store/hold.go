@@ -28,14 +28,8 @@ func (db *DB) Hold(ctx context.Context, holds []sealpost.Hold) ([]sealpost.Held,
 	if err := db.warmKeys(holds); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
 	}
-	for i := range holds {
-		if !isUnspooled(&holds[i]) {
-			continue
-		}
-		if err := db.Spool(ctx, holds); err != nil {
-			return nil, err
-		}
-		break
+	if err := db.spoolRest(ctx, holds); err != nil {
+		return nil, err
 	}
 	db.writer.Lock()
 	defer db.writer.Unlock()
@@ -58,7 +52,7 @@ func (db *DB) holdGroup(holds []sealpost.Hold) (out []sealpost.Held, err error) 
 			for at = range holds {
 				held, err := sealpost.Held{}, damaged[at]
 				if err == nil {
-					held, err = g.hold(&holds[at], spooledAt(&holds[at]))
+					held, err = g.hold(&holds[at], refOf(holds[at].Spooled))
 				}
 				if err != nil && !isAnswer(err) && err != damaged[at] {
 					return fmt.Errorf("statement %d of the group: %w", at, err)
@@ -74,7 +68,7 @@ func (db *DB) holdGroup(holds []sealpost.Hold) (out []sealpost.Held, err error) 
 		damaged[at] = err
 	}
 	for i := range holds {
-		if at := spooledAt(&holds[i]); err == nil && damaged[i] != nil && at.segment != 0 {
+		if at := refOf(holds[i].Spooled); err == nil && damaged[i] != nil && at.segment != 0 {
 			err = db.spool.giveUp(at)
 		}
 	}
@@ -136,47 +130,80 @@ func (db *DB) warmKeys(holds []sealpost.Hold) error {
 	return nil
 }
 
-// Spool puts the blobs of a group that is about to be held behind each other
-// and syncs them, so that the group need not wait for it: Hold goes on while the
-// next group is spooled. What is not held after all is given up with [DB.GiveUp];
-// what a crash leaves over, [Open] cuts off.
-func (db *DB) Spool(ctx context.Context, holds []sealpost.Hold) error {
+// spoolRest spools what was not spooled before.
+func (db *DB) spoolRest(ctx context.Context, holds []sealpost.Hold) error {
+	var rest []*sealpost.Hold
+	var blobs [][]byte
+	for i := range holds {
+		if h := &holds[i]; h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+			rest, blobs = append(rest, h), append(blobs, h.Blob)
+		}
+	}
+	spooled, err := db.Spool(ctx, blobs)
+	if err != nil {
+		return err
+	}
+	for i, h := range rest {
+		h.Spooled = spooled[i]
+	}
+	return nil
+}
+
+// Spool puts the blobs of a group that is about to be held behind each other and
+// syncs them, so that the group need not wait for it: Hold goes on while the next
+// group is spooled. It says where each blob is, for its [sealpost.Hold]. What is
+// not held after all is given up with [DB.GiveUp]; what a crash leaves over,
+// [Open] cuts off.
+func (db *DB) Spool(ctx context.Context, blobs [][]byte) ([]sealpost.Spooled, error) {
+	if len(blobs) == 0 {
+		return nil, nil
+	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return nil, fmt.Errorf("spool: %w", err)
 	}
-	if err := checkGroup(holds); err != nil {
-		return fmt.Errorf("spool: %w", err)
+	if err := checkBlobs(blobs); err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
 	}
-	err := db.spool.put(holds)
+	spooled, err := db.spool.put(blobs)
 	if err != nil { // nothing is known of the file, and only opening it again shows what it holds (fsync(2))
 		db.writer.Lock()
 		defer db.writer.Unlock()
 		if db.failed == nil {
 			db.failed = fmt.Errorf("the spool failed before, open the store again: %w", err)
 		}
-		return fmt.Errorf("spool: %w", err)
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return spooled, nil
+}
+
+func checkBlobs(blobs [][]byte) error {
+	if len(blobs) > GroupMax {
+		return fmt.Errorf("%d blobs in one group: %w", len(blobs), ErrFull)
+	}
+	size := 0
+	for i, b := range blobs {
+		if size += len(b); len(b) > sealpost.BlobMax {
+			return fmt.Errorf("blob %d of the group: %w: size", i, sealpost.ErrMalformed)
+		}
+	}
+	if size > GroupBytesMax {
+		return fmt.Errorf("%d bytes in one group: %w", size, ErrFull)
 	}
 	return nil
 }
 
-// GiveUp erases what was spooled for statements that are not held.
-func (db *DB) GiveUp(holds []sealpost.Hold) error {
+// GiveUp erases blobs whose statements are not held.
+func (db *DB) GiveUp(blobs []sealpost.Spooled) error {
 	var errs []error
-	for i := range holds {
-		if at := spooledAt(&holds[i]); at.segment != 0 {
+	for _, b := range blobs {
+		if at := refOf(b); at.segment != 0 {
 			errs = append(errs, db.spool.giveUp(at))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// spooledAt is where the blob of a commitment lies.
-func spooledAt(h *sealpost.Hold) ref {
-	if h.Spooled == (sealpost.Spooled{}) {
-		return ref{}
-	}
-	return ref{h.Spooled.Segment, h.Spooled.Start, int64(len(h.Blob))}
-}
+func refOf(s sealpost.Spooled) ref { return ref{s.Segment, s.Start, s.Length} }
 
 func (g *group) hold(h *sealpost.Hold, blob ref) (sealpost.Held, error) {
 	switch {

@@ -91,6 +91,7 @@ func (r *recent) saved(row messageRow) {
 	if row.blob.segment == 0 {
 		r.bytes -= len(m.blob)
 		m.blob, m.sealed = nil, sealpost.Sealed{}
+		m.statement = bytes.Clone(m.statement) // it may lie beside the blob
 	}
 }
 

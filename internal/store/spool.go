@@ -97,34 +97,21 @@ func (s *spool) file(id int64) (*os.File, error) {
 	return f, err
 }
 
-// isUnspooled says whether a hold has a blob that is not in the spool yet.
-func isUnspooled(h *sealpost.Hold) bool {
-	return h.Commitment != nil && h.Spooled == sealpost.Spooled{}
-}
-
-// put writes and syncs the blobs of a group that are not there yet, and says in
-// each hold where its blob is.
-func (s *spool) put(holds []sealpost.Hold) error {
-	size, n := int64(0), 0
-	for i := range holds {
-		if h := &holds[i]; isUnspooled(h) {
-			size, n = size+int64(len(h.Blob)), n+1
-		}
-	}
-	if size == 0 {
-		return nil
+// put writes and syncs blobs behind each other and says where each is.
+func (s *spool) put(blobs [][]byte) ([]sealpost.Spooled, error) {
+	size := int64(0)
+	for _, b := range blobs {
+		size += int64(len(b))
 	}
 	s.putting.Lock()
 	defer s.putting.Unlock()
-	id, start := s.reserve(size, n)
-	all := make([]byte, 0, size)
-	for i := range holds {
-		if h := &holds[i]; isUnspooled(h) {
-			h.Spooled = sealpost.Spooled{Segment: id, Start: start + int64(len(all))}
-			all = append(all, h.Blob...)
-		}
+	id, start := s.reserve(size, len(blobs))
+	spooled, all := make([]sealpost.Spooled, len(blobs)), make([]byte, 0, size)
+	for i, b := range blobs {
+		spooled[i] = sealpost.Spooled{Segment: id, Start: start + int64(len(all)), Length: int64(len(b))}
+		all = append(all, b...)
 	}
-	return s.write(id, start, all)
+	return spooled, s.write(id, start, all)
 }
 
 // reserve says where the next n blobs go, and keeps their segment.

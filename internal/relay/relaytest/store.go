@@ -125,26 +125,24 @@ func (s *Store) All() []sealpost.Record {
 	return slices.Clone(s.records)
 }
 
-// Hold implements the port, and checks that a hold is what it says.
-// Spool marks the blobs of a group; Hold wants them marked.
-func (s *Store) Spool(_ context.Context, group []sealpost.Hold) error {
+// Spool gives each blob a place; Hold wants it told.
+func (s *Store) Spool(_ context.Context, blobs [][]byte) ([]sealpost.Spooled, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range group {
-		if group[i].Commitment != nil {
-			s.spooled++
-			group[i].Spooled = sealpost.Spooled{Segment: 1, Start: s.spooled}
-		}
+	spooled := make([]sealpost.Spooled, len(blobs))
+	for i, b := range blobs {
+		s.spooled++
+		spooled[i] = sealpost.Spooled{Segment: 1, Start: s.spooled, Length: int64(len(b))}
 	}
-	return nil
+	return spooled, nil
 }
 
 // GiveUp counts what is taken back.
-func (s *Store) GiveUp(group []sealpost.Hold) error {
+func (s *Store) GiveUp(blobs []sealpost.Spooled) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range group {
-		if h.Commitment != nil && h.Spooled == (sealpost.Spooled{}) {
+	for _, b := range blobs {
+		if b == (sealpost.Spooled{}) {
 			s.tb.Error("store: a blob is given up that was never spooled")
 		}
 		s.GivenUp++
@@ -152,6 +150,7 @@ func (s *Store) GiveUp(group []sealpost.Hold) error {
 	return nil
 }
 
+// Hold implements the port, and checks that a hold is what it says.
 func (s *Store) Hold(ctx context.Context, group []sealpost.Hold) ([]sealpost.Held, error) {
 	if s.holding.Add(1) != 1 {
 		s.tb.Error("store: two Holds at once")
@@ -194,7 +193,7 @@ func (s *Store) checkHold(h sealpost.Hold) {
 		s.tb.Errorf("store: a %v with %d bytes of promise", h.Kind, len(h.Promise))
 	case !ours && !bytes.Equal(h.Promise, mustPart(s.tb, h)):
 		s.tb.Errorf("store: the promise of a %v is not the part of its group", h.Kind)
-	case h.Commitment != nil && h.Spooled == (sealpost.Spooled{}):
+	case h.Commitment != nil && h.Spooled.Length != int64(len(h.Blob)):
 		s.tb.Error("store: a blob that was not spooled")
 	case h.App == "":
 		s.tb.Error("store: a hold without an app")

@@ -101,7 +101,7 @@ func (w *World) Seal(st sealpost.Statement, by sealpost.Signer, id sealpost.Mess
 func (w *World) Promise(h sealpost.Hold) sealpost.Hold {
 	w.Helper()
 	w.made++
-	group, err := sealpost.SignGroupPromise([]sealpost.PromiseEntry{{Leaf: h.Leaf, Statement: h.Hash, OutcomeBy: int64(w.made)}},
+	group, _, err := sealpost.SignGroupPromise([]sealpost.PromiseEntry{{Leaf: h.Leaf, Statement: h.Hash, OutcomeBy: int64(w.made)}},
 		"promise-canary.example", w.Now, 0, sealpost.MergeDelay, w.Relay)
 	w.Must(err)
 	h.Part = &sealpost.PromisePart{Group: group, OutcomeBy: int64(w.made)}
