@@ -32,17 +32,14 @@ import (
 // appended in between is seen by nobody before the next checkpoint.
 const appendsPerCheckpoint = 10
 
-// processorsFor is how many goroutines of a relay may run at once for each
-// processor. One that waits for a sync keeps its place for up to 10 ms before the
-// runtime gives it to another; with places to spare the processors stay busy.
-// Measured on two: a sixth more accepted before groups grew with the load, since
-// then no more than runs differ by.
-const processorsFor = 2
-
-// spareProcessors makes those places, unless GOMAXPROCS says how many there are.
+// spareProcessors lets one more goroutine run than there are processors, unless
+// GOMAXPROCS says how many. One that waits for a sync keeps its place for up to
+// 10 ms before the runtime gives it to another; with one place to spare the
+// processors stay busy. Measured on two: without it 5 % less of batches and a
+// tenth less of whole lifecycles, with two to spare a tenth less of both.
 func spareProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(processorsFor * runtime.NumCPU())
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
 
