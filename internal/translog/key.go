@@ -4,11 +4,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/mod/sumdb/note"
-	"k8s.io/klog/v2"
 )
 
 // GenerateKey makes an Ed25519 note key (c2sp.org/signed-note). name becomes
@@ -32,11 +29,4 @@ func (s refusingSigner) Name() string  { return s.name }
 func (refusingSigner) KeyHash() uint32 { return 0 }
 func (refusingSigner) Sign([]byte) ([]byte, error) {
 	return nil, errors.New("tessera does not sign checkpoints here")
-}
-
-// TesseraLogTo sends what Tessera logs through klog to logger. klog is one for
-// the whole process and by default writes to standard error: a command calls
-// this once, before it opens a log.
-func TesseraLogTo(logger *slog.Logger) {
-	klog.SetLogger(logr.FromSlogHandler(logger.Handler()))
 }
