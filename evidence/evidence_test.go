@@ -370,6 +370,26 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// R105: an attempt to wake another device after the outcome is supplementary, like a
+// later receipt. It is judged like any other, and the bundle is whole without it.
+func TestAttemptAfterTheOutcome(t *testing.T) {
+	w := evidencetest.New()
+	w.Steps = []string{"enrol-0", "enrol-1", "commitment", "attempt-0", "decrypted-0", "outcome", "attempt-1"}
+	w.Tell()
+	v := evidence.Verify(encode(t, w.Bundle()), w.Policy(), at)
+	want(t, v, evidence.Proven, "")
+	if n := len(about(v, evidence.AboutCarrier)); n != 2 {
+		t.Errorf("%d claims about attempts, want both", n)
+	}
+	want(t, evidence.Verify(encode(t, w.Bundle("attempt-1")), w.Policy(), at), evidence.Proven, "")
+	want(t, evidence.Verify(encode(t, w.Bundle("attempt-0")), w.Policy(), at), evidence.Incomplete, "which is not in the bundle")
+	w = evidencetest.New()
+	w.Steps = []string{"enrol-0", "enrol-1", "commitment", "attempt-0", "decrypted-0", "outcome", "attempt-1"}
+	edit(w, "attempt-1", func(a *sealpost.Attempt) { a.Carrier = sealpost.SMS })
+	w.Tell()
+	want(t, evidence.Verify(encode(t, w.Bundle()), w.Policy(), at), evidence.Refused, "the sender did not allow the carrier")
+}
+
 // A promise is checked wherever there is one.
 func TestPromise(t *testing.T) {
 	w := evidencetest.New().Tell()
