@@ -42,10 +42,11 @@ type Statements interface {
 //
 // Closable returns open messages that are due for their outcome; it costs
 // nothing when there are none. Messages pages by seq. ClaimWork leases due,
-// released tries; until the lease has passed no other call returns them. Sweep
-// erases what every device has and drops what has lapsed; it is called every
-// second, costs next to nothing where nothing is due, and keeps no Hold waiting
-// for longer than a small group does.
+// released tries; until the lease has passed no other call returns them. Where one
+// device's receipt ended a message as delivered, each other device that was never
+// tried has its one try still. Sweep erases what every device has and drops what
+// has lapsed; it is called every second, costs next to nothing where nothing is
+// due, and keeps no Hold waiting for longer than a small group does.
 type Messages interface {
 	Message(ctx context.Context, id sealpost.MessageID) (sealpost.Message, error)
 	Messages(ctx context.Context, app string, after uint64, limit int) ([]sealpost.Message, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,6 +80,44 @@ func TestRoad(t *testing.T) {
 			if string(e.Proof) == "" || i > 0 && e.Seq <= exhibits[i-1].Seq {
 				t.Errorf("exhibit %d: seq %d, proof %q", i, e.Seq, e.Proof)
 			}
+		}
+	})
+}
+
+// R105: a device that was not tried when another one's receipt ended the message is
+// woken all the same. Its attempt is a statement like any other; the outcome, which
+// counts what came before it, stays the one.
+func TestSecondDeviceIsWokenAfterTheEnd(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		second := newKey(t, sealpost.ES256)
+		w.enrolDevice(second, w.recipient)
+		s := w.send()
+		if v := w.postReceipt(w.receipt(s, sealpost.Decrypted), w.device); v.Accepted == nil { // it asked by itself
+			t.Fatal(v.Problem)
+		}
+		time.Sleep(2 * CloseEveryDefault)
+		if n := w.count(s.ID(), sealpost.KindOutcome); n != 1 {
+			t.Fatalf("%d outcomes before anybody was tried, want one", n)
+		}
+		tried := w.tryOnce(sealpost.Transient, w.now()+1)
+		if len(tried) != 1 || tried[0].Attempt.Device != second.Public().ID() {
+			t.Fatalf("%d tries %+v, want the second device's", len(tried), tried)
+		}
+		w.complete(tried)
+		time.Sleep(2 * CloseEveryDefault)
+		if again := w.tryOnce(sealpost.Accepted, 0); len(again) != 0 {
+			t.Errorf("%d tries more of a message that has ended", len(again))
+		}
+		view, err := w.relay.Message(t.Context(), w.caller, s.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range view.Timeline {
+			got = append(got, e.Kind)
+		}
+		if want := []string{"commitment", "receipt", "outcome", "attempt"}; view.End != "delivered" || !slices.Equal(got, want) {
+			t.Errorf("ended %q, timeline %v, want %v", view.End, got, want)
 		}
 	})
 }

@@ -10,10 +10,12 @@ import (
 
 // ClaimWork takes up to n tries out of the outbox: those that are due by now
 // and released (their seq is below logged, or the rule is held), not leased to
-// another, not ended and not expired. Each is leased until lease; a try that
-// is not answered by an attempt comes back then. It costs time in proportion
-// to what it returns. A message that is to be witnessed waits for logged like
-// any other: the caller gives the size that its rule of release covers.
+// another and not expired. A message that has ended has none, but one for each
+// device that was not tried yet when another's receipt ended it as delivered. Each
+// try is leased until lease; one that is not answered by an attempt comes back
+// then. It costs time in proportion to what it returns. A message that is to be
+// witnessed waits for logged like any other: the caller gives the size that its
+// rule of release covers.
 func (db *DB) ClaimWork(ctx context.Context, now, lease sealpost.UnixMilli, logged uint64, n int) ([]sealpost.Work, error) {
 	var claims []claim
 	err := db.write(ctx, "claim work", func(g *group) (err error) {
@@ -169,7 +171,7 @@ func (cl claim) work(hash sealpost.Hash, sealed sealpost.Sealed) sealpost.Work {
 }
 
 // loadWork finds what claims are about: in memory, or in the database. The writer
-// is free meanwhile; a claim whose message ended or lost its blob since is dropped.
+// is free meanwhile; a claim whose device needs no waking since is dropped.
 func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixMilli) (out []sealpost.Work, err error) {
 	var older []claim
 	for _, cl := range claims {
@@ -187,7 +189,7 @@ func (db *DB) loadWork(ctx context.Context, claims []claim, lease sealpost.UnixM
 	err = db.read(ctx, "claim work", func(c *conn) error {
 		for _, cl := range older {
 			m, found, err := messageAt(c, cl.message)
-			if err == nil && (!found || m.outcome != 0 || m.blob.segment == 0) {
+			if r := m.route(cl.device.id); err == nil && (!found || r == nil || !m.wakes(r)) {
 				continue
 			}
 			var w sealpost.Work

@@ -157,6 +157,7 @@ func (g *group) sweepExpiry(e expiry, now sealpost.UnixMilli) error {
 		if err := errors.Join(g.giveUpBlob(m), g.stopWaiting(m)); err != nil {
 			return err
 		}
+		m.stopWaking()
 		if err := g.save(m); err != nil {
 			return err
 		}

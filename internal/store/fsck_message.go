@@ -180,7 +180,7 @@ func (f *fsck) routes(c *conn, m fsckMessage, commitment sealpost.Commitment) {
 func (f *fsck) turn(m fsckMessage) {
 	want := never
 	for i := range m.routes {
-		if r := &m.routes[i]; r.queued && m.outcome == 0 {
+		if r := &m.routes[i]; r.queued {
 			want = min(want, r.turn)
 		}
 	}
@@ -304,7 +304,7 @@ func (f *fsck) waits(m messageRow, r *route) bool {
 // queue checks a route's place in the outbox.
 func (f *fsck) queue(c *conn, m fsckMessage, commitment sealpost.Commitment, k course, r *route, fault func(string)) {
 	isTime := r.turn >= commitment.Created.Add(-sealpost.FreshnessWindow) && r.turn <= commitment.Expires.Add(sealpost.LifetimeMax)
-	open := r.state == routeOpen && m.outcome == 0
+	open := m.wakes(r)
 	due := open && !k.revoked && !k.taken && m.expires > sealpost.FromTime(f.db.now())
 	switch {
 	case r.queued && !open:

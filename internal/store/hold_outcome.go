@@ -58,17 +58,15 @@ func (g *group) checkOutcome(m *messageRow, o *sealpost.Outcome) error {
 	return nil
 }
 
-// end stops waking devices for a message. Where it was delivered, the roster's
-// other devices may still fetch it: one device's receipt takes nothing from the
-// others. Its blob goes with the last device that wants it, at the latest when it
-// expires.
+// end stops trying to deliver a message. Where it was delivered, the roster's other
+// devices may still fetch it, and one that was never tried is woken still: one
+// device's receipt takes nothing from the others. Its blob goes with the last device
+// that wants it, at the latest when it expires.
 func (g *group) end(m *messageRow, end sealpost.End) error {
 	m.outcome, m.ready = end, end
 	seq := m.seq
 	g.then(func() { g.recent.ended(seq) })
-	for i := range m.routes {
-		m.routes[i].unqueue()
-	}
+	m.stopWaking()
 	if err := g.save(m); err != nil || end == sealpost.Delivered {
 		return err
 	}

@@ -52,7 +52,7 @@ func (m *messageRow) route(device int64) *route {
 // the walk that claims such messages will come to it once it is released.
 func (g *group) turnOf(m *messageRow) sealpost.UnixMilli {
 	turn := never
-	if m.outcome != 0 || g.isFresh(m) {
+	if g.isFresh(m) {
 		return turn
 	}
 	for i := range m.routes {
@@ -103,6 +103,15 @@ func (g *group) giveUpBlob(m *messageRow) error {
 	err := g.spend(m.blob)
 	m.blob.segment = 0
 	return err
+}
+
+// stopWaking takes a message out of the outbox, but for devices that are woken still.
+func (m *messageRow) stopWaking() {
+	for i := range m.routes {
+		if r := &m.routes[i]; !m.wakes(r) {
+			r.unqueue()
+		}
+	}
 }
 
 // stopWaiting takes a message out of every inbox.

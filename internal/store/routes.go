@@ -42,6 +42,14 @@ const (
 // waits says that the device may still want the message.
 func (r *route) waits() bool { return r.state <= routeFailed && !r.handed }
 
+// wakes says that a device may still be woken for a message. The outcome ends that,
+// but for one thing: where another device's receipt brought it about, a device that
+// was never tried still has its one try. The message waits for every device of the
+// roster until it expires (12, Crash), and an outcome counts what came before it.
+func (m *messageRow) wakes(r *route) bool {
+	return r.state == routeOpen && m.blob.segment != 0 && (m.outcome == 0 || m.outcome == sealpost.Delivered && r.tries == 0)
+}
+
 // A route in bytes: device 6, flags 1, turn 6, receipts 1, tries 4, endpoint 6,
 // check 1. Flags are the state in the low bits, then handed and queued.
 const (

@@ -120,7 +120,7 @@ func (g *group) requeue(device int64) error {
 			return err
 		}
 		mine := m.route(device)
-		if !found || m.outcome != 0 || mine == nil || mine.state != routeOpen || mine.endpoint != 0 || mine.queued {
+		if !found || mine == nil || !m.wakes(mine) || mine.endpoint != 0 || mine.queued {
 			continue
 		}
 		if _, reachable := d.reach(m.carriers); !reachable {

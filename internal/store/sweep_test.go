@@ -76,6 +76,38 @@ func TestIdleSweepNeedsNoWriter(t *testing.T) {
 	idle("all is over")
 }
 
+// A message that nobody is woken for any more leaves the outbox: what no dispatcher
+// ever takes, because no carrier is set up, must not pile up there.
+func TestOutboxEmpties(t *testing.T) {
+	ctx := context.Background()
+	for name, end := range map[string]func(w *storetest.World, m sealpost.Hold, first storetest.Device){
+		"delivered, and then it expires": func(w *storetest.World, m sealpost.Hold, first storetest.Device) {
+			w.MustHold(w.Receipt(m, first, sealpost.Decrypted))
+			w.CloseAs(m.ID, sealpost.Delivered)
+			w.Now = m.Commitment.Expires.Add(time.Second)
+			w.Must(w.Sweep(ctx, w.Now))
+		},
+		"expired": func(w *storetest.World, m sealpost.Hold, _ storetest.Device) {
+			w.Now = m.Commitment.Expires
+			w.CloseAs(m.ID, sealpost.Expired)
+		},
+	} {
+		w := storetest.NewWorld(t, openChecked)
+		r := storetest.Recipient("r")
+		first := w.Enrol(r, w.Token("first"))
+		w.Enrol(r, w.Token("second"))
+		m := w.Message(r, func(c *sealpost.Commitment) { c.Release = sealpost.ReleaseHeld })
+		w.MustHold(m)
+		outbox := func() string { return query(t, w, `SELECT count(*) FROM messages WHERE turn < 0x400000000000`)[0] }
+		if n := outbox(); n != "1" {
+			t.Fatalf("%s messages are in the outbox, want the one", n)
+		}
+		if end(w, m, first); outbox() != "0" {
+			t.Errorf("%s: it is in the outbox still", name)
+		}
+	}
+}
+
 // What was handed over goes in transactions of SweepMax rows, however much it is.
 func TestSweepOfMany(t *testing.T) {
 	ctx := context.Background()

@@ -74,12 +74,13 @@ func (s *Store) ClaimWork(_ context.Context, now, lease sealpost.UnixMilli, logg
 	for _, id := range s.order {
 		m := s.messages[id]
 		released := m.Seq < logged || m.Release == sealpost.ReleaseHeld
-		if m.End != 0 || m.Expires <= now || !released {
+		if m.End != 0 && m.End != sealpost.Delivered || m.Expires <= now || !released {
 			continue
 		}
 		for _, r := range m.routes {
 			d := s.devices[r.device]
-			if r.ended || r.due > now || len(d.endpoints) == 0 || len(out) == n {
+			late := m.End != 0 && r.number > 0 // delivered to another, and tried before
+			if r.ended || late || r.due > now || len(d.endpoints) == 0 || len(out) == n {
 				continue
 			}
 			r.due = lease

@@ -410,6 +410,131 @@ func severalDevices(t *testing.T, w *World) {
 	w.CloseAs(n.ID, sealpost.Refused)
 }
 
+// A late is a message that the first device of its recipient opened, and that has
+// its outcome by that, before the second one was tried.
+type late struct {
+	*World
+	m             sealpost.Hold
+	first, second Device
+}
+
+func (w *World) late(edit ...func(*sealpost.Commitment)) late {
+	w.Helper()
+	r := Recipient(rand.Text())
+	l := late{World: w, first: w.Enrol(r, w.Token("first")), second: w.Enrol(r, w.Token("second"))}
+	l.m = w.Message(r, edit...)
+	w.MustHold(l.m)
+	return l
+}
+
+func (l late) end() {
+	l.Helper()
+	l.MustHold(l.Receipt(l.m, l.first, sealpost.Decrypted))
+	l.CloseAs(l.m.ID, sealpost.Delivered)
+}
+
+// wants says which try of the second device is due now, 0: none.
+func (l late) wants(t *testing.T, why string, number uint32) {
+	t.Helper()
+	got := l.Work(all)
+	if number == 0 && len(got) == 0 {
+		return
+	}
+	if number == 0 || len(got) != 1 || got[0].Message.ID != l.m.ID || got[0].Device != l.second.ID || got[0].Number != number {
+		t.Fatalf("%s: %d tries %+v, want try %d of the second device", why, len(got), got, number)
+	}
+}
+
+// R105: one commitment and one outcome, and every device of the recipient is woken,
+// though the first one's receipt ended the message before the carrier heard of the
+// second.
+func eachDeviceIsWoken(t *testing.T, w *World) {
+	ctx := context.Background()
+	fresh := w.late()
+	fresh.end()
+	fresh.wants(t, "nobody was tried", 1)
+
+	atOnce := w.late(func(c *sealpost.Commitment) { c.Release = sealpost.ReleaseHeld })
+	atOnce.end()
+	atOnce.wants(t, "released when it was held", 1)
+
+	full := w.late()
+	got, err := w.ClaimWork(ctx, w.Now, w.Now.Add(time.Minute), all, 1)
+	w.Must(err)
+	if len(got) != 1 || got[0].Device != full.first.ID {
+		t.Fatalf("%d tries where there is room for one", len(got))
+	}
+	w.MustHold(w.Attempt(full.m, full.first, 1, sealpost.Accepted, 0))
+	full.end()
+	w.Reopen()
+	full.wants(t, "a claim had room for the first", 1)
+	full.wants(t, "it is leased", 0)
+	w.MustHold(w.Attempt(full.m, full.second, 1, sealpost.Transient, w.Now+1))
+	w.Now++
+	full.wants(t, "it was tried once", 0)
+	records, err := w.Records(ctx, w.App, full.m.ID)
+	w.Must(err)
+	var kinds []sealpost.Kind
+	for _, r := range records {
+		kinds = append(kinds, r.Kind)
+	}
+	if !slices.Equal(kinds, []sealpost.Kind{sealpost.KindCommitment, sealpost.KindAttempt, sealpost.KindReceipt, sealpost.KindOutcome, sealpost.KindAttempt}) {
+		t.Fatalf("the message's statements are %v", kinds)
+	}
+	another := w.Outcome(sealpost.Closing{Message: got[0].Message, End: sealpost.Delivered, Receipts: []sealpost.Hash{records[2].Hash},
+		Attempts: []sealpost.Hash{records[1].Hash}})
+	if got := w.HoldOne(another); !errors.Is(got.Err, sealpost.ErrEnded) {
+		t.Errorf("another outcome after the late attempt: %v", got.Err)
+	}
+
+	leased := w.late(func(c *sealpost.Commitment) { c.Expires = c.Created.Add(time.Hour) })
+	if got := w.Work(all); len(got) != 2 {
+		t.Fatalf("%d tries, want both", len(got))
+	}
+	leased.end()
+	leased.wants(t, "it is leased", 0)
+	w.Now = w.Now.Add(time.Minute)
+	leased.wants(t, "whoever leased it said nothing", 1)
+
+	w.Must(w.PutEndpoints(ctx, leased.second.ID, nil))
+	w.Now = w.Now.Add(time.Minute)
+	leased.wants(t, "it has no endpoint", 0)
+	w.Must(w.PutEndpoints(ctx, leased.second.ID, []sealpost.Endpoint{w.Token("new")}))
+	leased.wants(t, "it has one again", 1)
+}
+
+// The honest case is that a late try is due; each of these ends it.
+func noLateWaking(t *testing.T, w *World) {
+	hour := func(c *sealpost.Commitment) { c.Expires = c.Created.Add(time.Hour) }
+	honest := w.late(hour)
+	honest.end()
+	honest.wants(t, "the honest case", 1)
+	w.MustHold(w.Attempt(honest.m, honest.second, 1, sealpost.Accepted, 0))
+	for name, spoil := range map[string]func(late){
+		"it has fetched the message": func(l late) { w.MustHold(w.Receipt(l.m, l.second, sealpost.HandedOver)) },
+		"it refused the message":     func(l late) { w.MustHold(w.Receipt(l.m, l.second, sealpost.Mismatch)) },
+		"it is revoked":              func(l late) { w.MustHold(w.RevokeEvent(l.second)) },
+		"the message expired":        func(l late) { w.Now = l.m.Commitment.Expires },
+		"and its envelope is erased": func(l late) {
+			w.Now = l.m.Commitment.Expires.Add(time.Second)
+			w.Must(w.Sweep(context.Background(), w.Now))
+		},
+	} {
+		l := w.late(hour)
+		l.end()
+		spoil(l)
+		l.wants(t, name, 0)
+	}
+	tried := w.late(hour)
+	if got := w.Work(all); len(got) != 2 {
+		t.Fatalf("%d tries, want both", len(got))
+	}
+	w.MustHold(w.Attempt(tried.m, tried.second, 1, sealpost.Transient, w.Now+1))
+	tried.end()
+	w.Now = w.Now.Add(time.Minute)
+	tried.wants(t, "it was tried before the end", 0)
+}
+
 func boundedReceipts(t *testing.T, w *World) {
 	r := Recipient("r")
 	a, b := w.Enrol(r), w.Enrol(r)

@@ -66,6 +66,8 @@ func Run(t *testing.T, open Opener) {
 		"receipts move a message":                receipts,
 		"an outcome counts everything, once":     outcomes,
 		"several devices":                        severalDevices,
+		"each device is woken once":              eachDeviceIsWoken,
+		"what spares a device its waking":        noLateWaking,
 		"a device fetches":                       arrivals,
 		"a revoked device gets nothing":          revocation,
 		"an invitation is used once":             enrolment,
