@@ -113,10 +113,12 @@ func endpoint(t testing.TB, c sealpost.Carrier, value string) sealpost.Endpoint 
 func (w *world) add(route, n int, c sealpost.Carrier, life time.Duration) {
 	w.t.Helper()
 	now := time.Now()
-	for i := range n {
+	works := make([]sealpost.Work, n)
+	for i := range works {
 		what := dispatchtest.Sealed(w.t, 600, now, now.Add(life))
-		w.queues[route].Add(dispatchtest.Work(what, endpoint(w.t, c, fmt.Sprintf("device-%d", i))))
+		works[i] = dispatchtest.Work(what, endpoint(w.t, c, fmt.Sprintf("device-%d", i)))
 	}
+	w.queues[route].Add(works...)
 }
 
 func TestDelivers(t *testing.T) {
