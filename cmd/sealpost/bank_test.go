@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,12 +20,15 @@ import (
 )
 
 // A bank is one tenant on a relay in this process: serve's own wiring over a
-// real store, log and listener, and no dispatcher. It has a signing key and a
+// real store, log and listener, and no dispatcher unless it has a carrier. It has a signing key and a
 // recipient with one device, all enrolled as any others are, and a clock that a
 // test may move ahead.
 type bank struct {
 	t         *testing.T
+	cfg       Config
 	server    *server
+	end       context.CancelFunc // tells the server to stop
+	stop      func()             // and waits until it has
 	caller    api.Caller
 	secret    string // of an API key
 	key       *sealpost.PrivateKey
@@ -41,6 +45,13 @@ const bankWithin = 30 * time.Second
 
 func newBank(t *testing.T) *bank {
 	t.Helper()
+	return newBankOver(t, "")
+}
+
+// newBankOver makes a bank whose relay dispatches to a carrier; without one the
+// test claims by itself, or nobody does.
+func newBankOver(t *testing.T, carrier string) *bank {
+	t.Helper()
 	b := &bank{t: t, key: bankKey(t), device: bankKey(t), recipient: sealpost.Recipient{1}, caller: api.Caller{App: bankApp,
 		Scopes: sealpost.ScopeSend | sealpost.ScopeRead | sealpost.ScopeEnrol | sealpost.ScopeManage}}
 	secret, hash, err := api.NewSecret(rand.Reader)
@@ -48,31 +59,45 @@ func newBank(t *testing.T) *bank {
 	b.secret = secret
 	dir := t.TempDir()
 	account := filepath.Join(dir, accountFile)
-	_, err = writeAccount(account, "http://127.0.0.1:1")
+	url := carrier
+	if url == "" {
+		url = "http://127.0.0.1:1"
+	}
+	_, err = writeAccount(account, url)
 	b.must(err)
-	cfg, err := Config{Data: filepath.Join(dir, "relay"), Listen: "127.0.0.1:0", CheckpointMS: 100,
-		FCM: &FCMConfig{ServiceAccount: account, URL: "http://127.0.0.1:1"},
+	b.cfg, err = Config{Data: filepath.Join(dir, "relay"), Listen: "127.0.0.1:0", CheckpointMS: 100,
+		FCM: &FCMConfig{ServiceAccount: account, URL: url},
 		Tenants: []TenantConfig{{App: bankApp, SenderKeys: []string{b.key.Public().ID().String()},
 			APIKeys: []APIKeyConfig{{Name: "test", SHA256: fmt.Sprintf("%x", hash[:]), Scopes: []string{"send", "read", "enrol", "manage"}}}}}}.complete()
 	b.must(err)
-	b.server, err = openServerAt(t.Context(), cfg, slog.New(slog.DiscardHandler), b.now)
-	b.must(err)
-	b.server.dispatcher = nil // the test claims by itself, or nobody does
-	running, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.server.run(running) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the relay ended with: %v", err)
-		}
-	})
+	b.start(carrier != "")
+	t.Cleanup(func() { b.stop() })
 	b.enrol()
 	signer, err := mls.NewEd25519Signer(bytes.Repeat([]byte{7}, 32))
 	b.must(err)
 	b.group, err = mls.Create(mls.X25519AES128, []byte("group"), mls.BasicCredential([]byte(bankApp)), signer, anyLeaf{}, mls.DefaultPolicy())
 	b.must(err)
 	return b
+}
+
+// start runs the relay, anew where it was stopped.
+func (b *bank) start(dispatches bool) {
+	b.t.Helper()
+	s, err := openServerAt(b.t.Context(), b.cfg, slog.New(slog.DiscardHandler), b.now)
+	b.must(err)
+	if !dispatches {
+		s.dispatcher = nil
+	}
+	running, end := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(running) }()
+	b.server, b.end = s, end
+	b.stop = sync.OnceFunc(func() {
+		end()
+		if err := <-ended; err != nil {
+			b.t.Errorf("the relay ended with: %v", err)
+		}
+	})
 }
 
 // anyLeaf accepts every leaf: the relay opens nothing, and nobody else is asked.

@@ -11,15 +11,16 @@ import (
 	"github.com/sealpost/sealpost/internal/relay"
 )
 
-// givenBackMax bounds what a relayQueue keeps of work that came back unsent,
-// pieces. What is beyond waits for its lease to end.
+// givenBackMax is how many pieces of unsent work a relayQueue keeps before it
+// claims no more; what the dispatcher has in hand then may come on top.
 const givenBackMax = 1024
 
 // relayQueue is the relay's outbox as a dispatcher's route asks for it.
 //
 // Work that comes back unsent stays leased and is handed out from memory when
 // it is due again: a route that was shut for a second must not make a message
-// wait for the rest of its lease. After a crash the lease ends it.
+// wait for the rest of its lease. When the dispatcher stops the relay has it back;
+// after a crash the lease ends it.
 type relayQueue struct {
 	relay *relay.Relay
 	wake  <-chan struct{}
@@ -45,20 +46,21 @@ func (q *relayQueue) Wake() <-chan struct{} { return q.wake }
 
 // Claim hands out first what came back, because it is older than all that waits.
 func (q *relayQueue) Claim(ctx context.Context, n int, lease time.Duration) ([]sealpost.Work, error) {
-	works := q.takeAgain(n)
-	if len(works) == n {
+	works, room := q.takeAgain(n)
+	if room = min(room, n-len(works)); room <= 0 {
 		return works, nil
 	}
-	fresh, err := q.relay.ClaimWork(ctx, lease, n-len(works))
+	fresh, err := q.relay.ClaimWork(ctx, lease, room)
 	if err != nil && len(works) > 0 {
 		return works, nil // the next call hears of it
 	}
 	return append(works, fresh...), err
 }
 
-// takeAgain takes at most n pieces that are due again and still leased. Where
-// the lease has ended the relay hands the work out itself.
-func (q *relayQueue) takeAgain(n int) (works []sealpost.Work) {
+// takeAgain takes at most n pieces that are due again and still leased, and says
+// how many more may be claimed. Where the lease has ended the relay hands the work
+// out itself.
+func (q *relayQueue) takeAgain(n int) (works []sealpost.Work, room int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := sealpost.FromTime(q.now())
@@ -72,7 +74,7 @@ func (q *relayQueue) takeAgain(n int) (works []sealpost.Work) {
 		works = append(works, g.work)
 		return true
 	})
-	return works
+	return works, givenBackMax - len(q.again)
 }
 
 // Complete holds a statement of every attempt that was made.
@@ -97,14 +99,33 @@ func (q *relayQueue) Complete(ctx context.Context, done []dispatch.Done) error {
 	return nil
 }
 
-// keepAgain keeps what came back unsent and has time left. What came back
-// because its lease has not needs a new one, which only the relay gives.
+// keepAgain keeps what came back unsent, also what is not due again within its
+// lease. What came back because its lease is spent needs a new one, which only the
+// relay gives.
 func (q *relayQueue) keepAgain(done []dispatch.Done) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, d := range done {
-		if !d.Attempted() && d.Result.Code != dispatch.CodeLeaseSpent && d.Retry != 0 && d.Retry < d.Work.Lease && len(q.again) < givenBackMax {
-			q.again = append(q.again, givenBack{*d.Work, d.Retry})
+		if d.Attempted() || d.Retry == 0 {
+			continue
 		}
+		due := d.Retry
+		if d.Result.Code == dispatch.CodeLeaseSpent {
+			due = d.Work.Lease
+		}
+		q.again = append(q.again, givenBack{*d.Work, due})
 	}
+}
+
+// GiveBack lets the relay hand out at once what came back unsent.
+func (q *relayQueue) GiveBack(ctx context.Context) error {
+	q.mu.Lock()
+	again := q.again
+	q.again = nil
+	q.mu.Unlock()
+	works := make([]sealpost.Work, len(again))
+	for i, g := range again {
+		works[i] = g.work
+	}
+	return q.relay.GiveBackWork(ctx, works)
 }

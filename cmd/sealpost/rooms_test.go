@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/internal/dispatch"
 	"github.com/sealpost/sealpost/internal/dispatch/dispatchtest"
 	"github.com/sealpost/sealpost/internal/relay/relaytest"
 	"github.com/sealpost/sealpost/internal/signer"
@@ -25,12 +26,41 @@ func TestRelayQueue(t *testing.T) {
 		default:
 		}
 		return dispatchtest.QueueRig{Queue: q, Now: b.now, Advance: func(d time.Duration) { b.advance(d) },
+			Restart: func() dispatch.Queue { return newRelayQueue(b.server.relay, b.now) },
 			Add: func(n int) {
 				for range n {
 					b.send()
 				}
 			}}
 	})
+}
+
+// What came back unsent fills a relay's queue only so far: then nothing more is
+// claimed, so that all of it can be given back at a stop.
+func TestRelayQueueIsBounded(t *testing.T) {
+	b := newBank(t)
+	q := newRelayQueue(b.server.relay, b.now)
+	b.send()
+	later := b.stamp().Add(time.Minute)
+	for range givenBackMax - 1 {
+		q.again = append(q.again, givenBack{sealpost.Work{Lease: later}, later})
+	}
+	for _, c := range []struct {
+		more    func()
+		claimed int
+		what    string
+	}{
+		{func() {}, 1, "with room for one"},
+		{func() { b.send(); q.again = append(q.again, givenBack{sealpost.Work{Lease: later}, later}) }, 0, "without room"},
+		{func() { b.advance(time.Minute + time.Second) }, 2, "when the leases have ended"},
+	} {
+		c.more()
+		works, err := q.Claim(t.Context(), 10, time.Minute)
+		b.must(err)
+		if len(works) != c.claimed {
+			t.Errorf("%s: %d pieces of work, want %d", c.what, len(works), c.claimed)
+		}
+	}
 }
 
 // Wall 5: so is the log.

@@ -225,25 +225,27 @@ func (s *server) doors() api.ServerConfig {
 func (s *server) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var rooms sync.WaitGroup
+	var dispatching, relaying sync.WaitGroup
 	faults := make(chan error, 3)
 	road, endRoad := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRoad()
-	start := func(name string, run func(context.Context) error, until context.Context) {
-		rooms.Go(func() {
+	start := func(room *sync.WaitGroup, name string, run func(context.Context) error, until context.Context) {
+		room.Go(func() {
 			if err := run(until); err != nil {
 				faults <- fmt.Errorf("%s: %w", name, err)
 			}
 			cancel(nil)
 		})
 	}
-	start("relay", s.relay.Run, road)
+	start(&relaying, "relay", s.relay.Run, road)
 	if s.dispatcher != nil {
-		start("dispatch", s.dispatcher.Run, ctx)
+		start(&dispatching, "dispatch", s.dispatcher.Run, ctx)
 	}
 	err := s.serve(ctx)
+	cancel(nil)
+	dispatching.Wait() // attempts in hand end first: the relay holds what came of them
 	endRoad()
-	rooms.Wait()
+	relaying.Wait()
 	close(faults)
 	for fault := range faults {
 		err = errors.Join(err, fault)

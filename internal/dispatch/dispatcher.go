@@ -19,6 +19,7 @@ const (
 	DrainDefault = 10 * time.Second
 	lingerMax    = 2 * time.Millisecond // a result waits so long for others to be completed with it
 	rateWaitMax  = time.Second          // work waits so long in hand for its route's rate
+	giveBackMax  = 2 * time.Second      // GiveBack may take so long, beyond the drain
 	inFlightMax  = 4096
 )
 
@@ -106,9 +107,10 @@ func want(ok bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// Run dispatches until ctx ends. Then nothing more is claimed, claimed work that
-// was not begun is given back, attempts in hand end and are completed, all within
-// Drain. It returns nil: a queue that fails is retried, not fatal.
+// Run dispatches until ctx ends. Then nothing more is claimed, attempts in hand end
+// and are completed, all within Drain, and claimed work that was not begun is given
+// back, so that whoever dispatches next need not wait for its lease. It returns nil:
+// a queue that fails is retried, not fatal.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -113,10 +113,12 @@ func endpoint(t testing.TB, c sealpost.Carrier, value string) sealpost.Endpoint 
 func (w *world) add(route, n int, c sealpost.Carrier, life time.Duration) {
 	w.t.Helper()
 	now := time.Now()
-	for i := range n {
+	works := make([]sealpost.Work, n)
+	for i := range works {
 		what := dispatchtest.Sealed(w.t, 600, now, now.Add(life))
-		w.queues[route].Add(dispatchtest.Work(what, endpoint(w.t, c, fmt.Sprintf("device-%d", i))))
+		works[i] = dispatchtest.Work(what, endpoint(w.t, c, fmt.Sprintf("device-%d", i)))
 	}
+	w.queues[route].Add(works...)
 }
 
 func TestDelivers(t *testing.T) {
@@ -445,6 +447,76 @@ func TestDrainIsBounded(t *testing.T) {
 		w.stop()
 		if took := time.Since(began); took > dispatch.DrainDefault+time.Second {
 			t.Errorf("the stop took %v", took)
+		}
+	})
+}
+
+// stuck never gets around to giving back.
+type stuck struct{ *dispatchtest.Memory }
+
+func (stuck) GiveBack(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Nor can a queue that does not take work back.
+func TestGiveBackIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newScripted(sealpost.FCM, always(taken))
+		d, err := dispatch.New(dispatch.Config{Now: time.Now, Random: rand.Reader, Log: quiet,
+			Routes: []dispatch.Route{{Carrier: c, Queue: stuck{dispatchtest.NewMemory(t, time.Now)}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := d.Run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("the stop took %v", took-time.Second)
+		}
+	})
+}
+
+// R73: what was not begun comes back although every attempt in hand outlasts the drain:
+// only those, whose results are lost with it, keep their lease.
+func TestDrainGivesBackBesideHangingAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newScripted(sealpost.FCM, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
+			<-ctx.Done()
+			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
+		})
+		c.traits.Timeout = 25 * time.Second
+		w := newWorld(t, c)
+		w.add(0, 50, sealpost.FCM, time.Hour)
+		time.Sleep(time.Second)
+		if n := w.queues[0].Leased(); n != 50 || c.calls() != c.traits.InFlight {
+			t.Fatalf("%d leased and %d begun, want all and %d", n, c.calls(), c.traits.InFlight)
+		}
+		w.stop()
+		if n := w.queues[0].Leased(); n != c.traits.InFlight || c.calls() != c.traits.InFlight {
+			t.Errorf("%d leased and %d begun, want those %d in hand", n, c.calls(), c.traits.InFlight)
+		}
+	})
+}
+
+// A route that is shut has given its work back for later, and a stop gives it back
+// for good.
+func TestDrainOfAShutRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newScripted(sealpost.FCM, always(dispatch.Result{Outcome: sealpost.ConfigFault, Code: "PERMISSION_DENIED", RetryAfter: 10 * time.Minute}))
+		c.traits.InFlight = 1
+		w := newWorld(t, c)
+		w.add(0, 50, sealpost.FCM, time.Hour)
+		time.Sleep(time.Second)
+		if n := w.queues[0].Leased(); n != 49 || c.calls() != 1 {
+			t.Fatalf("%d leased after %d attempts, want 49 after one", n, c.calls())
+		}
+		w.stop()
+		if n := w.queues[0].Leased(); n != 0 {
+			t.Errorf("%d leases left behind", n)
 		}
 	})
 }

@@ -10,7 +10,8 @@
 // No attempt begins at or after the deadline of its work, none begins after the
 // lease that covers it, and no retry is due at or after the deadline. A crash may
 // repeat an attempt whose result was not reported: devices deduplicate by message
-// id, carriers do not.
+// id, carriers do not. A stop leaves no lease behind but of attempts that were begun
+// and whose result could not be reported.
 //
 // # Units
 //

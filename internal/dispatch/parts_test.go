@@ -17,7 +17,7 @@ func TestMemoryQueue(t *testing.T) {
 		clock := func() time.Time { return now }
 		q := dispatchtest.NewMemory(t, clock)
 		return dispatchtest.QueueRig{
-			Queue: q, Now: clock,
+			Queue: q, Now: clock, Restart: func() dispatch.Queue { return q.Restart() },
 			Advance: func(d time.Duration) { now = now.Add(d) },
 			Add: func(n int) {
 				for range n {

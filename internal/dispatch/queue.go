@@ -38,12 +38,19 @@ func (d Done) Attempted() bool { return d.Result.Outcome != NotAttempted }
 // at its Retry, under what is left of its lease or a new one, or when its lease
 // ends where that comes first.
 //
+// GiveBack ends before its time the lease of all work that Complete was told was
+// not attempted and Claim has not handed out since: it is due at once, for a Claim
+// of any process. What was not told to Complete keeps its lease, because it may
+// have been sent. It is asked for once, when the dispatcher has stopped.
+//
 // Wake's channel, always the same one, receives when new work may be due, and may
 // receive for no reason. Work that becomes due by time need not wake anybody.
 //
-// The dispatcher calls Claim from one goroutine and Complete from another.
+// The dispatcher calls Claim from one goroutine and Complete from another, and
+// GiveBack when both have ended.
 type Queue interface {
 	Claim(ctx context.Context, n int, lease time.Duration) ([]sealpost.Work, error)
 	Complete(ctx context.Context, done []Done) error
+	GiveBack(ctx context.Context) error
 	Wake() <-chan struct{}
 }

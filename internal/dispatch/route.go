@@ -53,7 +53,9 @@ func newRoute(cfg *Config, r Route) *route {
 	}
 }
 
-// run works until ctx ends and then drains, until hard ends at the latest.
+// run works until ctx ends and then drains, until hard ends at the latest. What no
+// worker has begun by then waits for none of them: it comes back at once, and is
+// the queue's own again in the end.
 func (r *route) run(ctx, hard context.Context) {
 	var workers, completer sync.WaitGroup
 	completer.Go(func() { r.complete(hard) })
@@ -66,9 +68,17 @@ func (r *route) run(ctx, hard context.Context) {
 	}
 	r.claim(ctx)
 	close(r.work)
+	for w := range r.work {
+		r.finish(r.giveBack(w, CodeShutdown, 0))
+	}
 	workers.Wait()
 	close(r.done)
 	completer.Wait()
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackMax)
+	defer cancel()
+	if err := r.queue.GiveBack(within); err != nil {
+		r.cfg.Log.Warn("give work back; its leases will run out", "carrier", r.traits.Carrier, "err", err)
+	}
 }
 
 // claim keeps the workers supplied while there is due work and the route is open.

@@ -42,7 +42,8 @@ type Statements interface {
 //
 // Closable returns open messages that are due for their outcome; it costs
 // nothing when there are none. Messages pages by seq. ClaimWork leases due,
-// released tries; until the lease has passed no other call returns them. Where one
+// released tries; until the lease has passed no other call returns them, unless
+// GiveBackWork ends it, which changes nothing of a try that has moved on. Where one
 // device's receipt ended a message as delivered, each other device that was never
 // tried has its one try still. Sweep erases what every device has and drops what
 // has lapsed; it is called every second, costs next to nothing where nothing is
@@ -52,6 +53,7 @@ type Messages interface {
 	Messages(ctx context.Context, app string, after uint64, limit int) ([]sealpost.Message, error)
 	Closable(ctx context.Context, now sealpost.UnixMilli, limit int) ([]sealpost.Closing, error)
 	ClaimWork(ctx context.Context, now, lease sealpost.UnixMilli, logged uint64, n int) ([]sealpost.Work, error)
+	GiveBackWork(ctx context.Context, works []sealpost.Work) error
 	Sweep(ctx context.Context, now sealpost.UnixMilli) error
 }
 

@@ -46,6 +46,15 @@ func (r *Relay) ClaimWork(ctx context.Context, lease time.Duration, n int) ([]se
 	return work, nil
 }
 
+// GiveBackWork ends the leases of tries that were claimed and not begun: they are
+// due at once.
+func (r *Relay) GiveBackWork(ctx context.Context, works []sealpost.Work) error {
+	if err := r.cfg.Store.GiveBackWork(ctx, works); err != nil {
+		return fmt.Errorf("give back work: %w", err)
+	}
+	return nil
+}
+
 // A Tried is one attempt that took place.
 type Tried struct {
 	App     string

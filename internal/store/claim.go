@@ -25,7 +25,7 @@ func (db *DB) ClaimWork(ctx context.Context, now, lease sealpost.UnixMilli, logg
 	if err != nil || len(claims) == 0 {
 		return nil, err
 	}
-	return db.loadWork(ctx, claims, lease)
+	return db.loadWork(context.WithoutCancel(ctx), claims, lease) // what is leased is handed out: nobody else may have it
 }
 
 // A claim is a leased route.

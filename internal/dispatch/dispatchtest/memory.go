@@ -33,8 +33,11 @@ type item struct {
 	work  sealpost.Work
 	due   sealpost.UnixMilli
 	lease sealpost.UnixMilli
-	final bool
-	done  []dispatch.Done
+	// unsent work came back without an attempt: this process has it still, under its
+	// lease, and hands it out when it is due.
+	unsent bool
+	final  bool
+	done   []dispatch.Done
 }
 
 // NewMemory makes an empty queue.
@@ -85,10 +88,10 @@ func (m *Memory) Claim(_ context.Context, n int, lease time.Duration) ([]sealpos
 		if len(out) == n {
 			break
 		}
-		if it.final || it.due > now || it.lease > now {
+		if it.final || it.due > now || it.lease > now && !it.unsent {
 			continue
 		}
-		it.lease = now.Add(lease)
+		it.lease, it.unsent = now.Add(lease), false
 		w := it.work
 		w.Lease = it.lease
 		out = append(out, w)
@@ -97,9 +100,12 @@ func (m *Memory) Claim(_ context.Context, n int, lease time.Duration) ([]sealpos
 }
 
 // Complete implements [dispatch.Queue].
-func (m *Memory) Complete(_ context.Context, done []dispatch.Done) error {
+func (m *Memory) Complete(ctx context.Context, done []dispatch.Done) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if m.failing > 0 {
 		m.failing--
 		return ErrQueue
@@ -112,6 +118,33 @@ func (m *Memory) Complete(_ context.Context, done []dispatch.Done) error {
 		return ErrQueue
 	}
 	return nil
+}
+
+// GiveBack implements [dispatch.Queue].
+func (m *Memory) GiveBack(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, it := range m.items {
+		if it.unsent {
+			it.unsent, it.lease, it.due = false, 0, 0
+		}
+	}
+	return nil
+}
+
+// Restart is the queue as the next process finds it: only work and leases are left.
+func (m *Memory) Restart() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, it := range m.items {
+		if it.unsent {
+			it.unsent, it.due = false, 0
+		}
+	}
+	return m
 }
 
 type key struct {
@@ -144,7 +177,10 @@ func (m *Memory) record(it *item, d dispatch.Done) {
 		it.work.Number++
 	}
 	it.done = append(it.done, d)
-	it.lease, it.due, it.final = 0, d.Retry, d.Retry == 0
+	it.due, it.final = d.Retry, d.Retry == 0
+	if it.unsent = !d.Attempted() && !it.final; !it.unsent {
+		it.lease = 0
+	}
 }
 
 // Wake implements [dispatch.Queue].

@@ -14,6 +14,8 @@ type QueueRig struct {
 	Queue dispatch.Queue
 	// Add makes n pieces of work due, each of another message, expiring in an hour.
 	Add func(n int)
+	// Restart gives the same queue as the next process finds it.
+	Restart func() dispatch.Queue
 	// Advance moves the queue's clock.
 	Advance func(time.Duration)
 	// Now is the queue's clock.
@@ -133,6 +135,63 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 			t.Errorf("lease %v is of before", again[0].Lease)
 		}
 		claim(t, r, 10, 0)
+	})
+	t.Run("given back at a stop", func(t *testing.T) {
+		r := rig(t)
+		r.Add(7)
+		w := claim(t, r, 7, 7)
+		now := sealpost.FromTime(r.Now())
+		back := func(w *sealpost.Work, code string, retry sealpost.UnixMilli) dispatch.Done {
+			return dispatch.Done{Work: w, Result: dispatch.Result{Code: code}, Retry: retry}
+		}
+		// The last is not named: it may have been sent.
+		complete(t, r, attempted(t, r, &w[0], sealpost.Accepted, 0), attempted(t, r, &w[1], sealpost.Transient, lease/2),
+			back(&w[2], dispatch.CodeShutdown, now), back(&w[3], dispatch.CodeRouteShut, now.Add(lease/2)),
+			back(&w[4], dispatch.CodeRouteShut, now.Add(2*lease)), back(&w[5], dispatch.CodeLeaseSpent, now))
+		for range 2 { // the second finds nothing to give back
+			if err := r.Queue.GiveBack(t.Context()); err != nil {
+				t.Fatalf("give back: %v", err)
+			}
+		}
+		before := r.Queue
+		r.Queue = r.Restart()
+		due := map[sealpost.MessageID]bool{}
+		for _, a := range claim(t, r, 10, 4) {
+			if due[a.Message.ID] = true; a.Number != 1 || a.Lease.Time().Sub(r.Now()) < lease-time.Second {
+				t.Errorf("number %d, lease %v", a.Number, a.Lease)
+			}
+		}
+		for i := range w[2:6] {
+			if !due[w[2+i].Message.ID] {
+				t.Errorf("work %d is not due at once", 2+i)
+			}
+		}
+		if works, err := before.Claim(t.Context(), 10, lease); err != nil || len(works) != 0 {
+			t.Errorf("%d pieces of work and %v from the queue that gave them back", len(works), err)
+		}
+		claim(t, r, 10, 0)
+		r.Advance(lease/2 + time.Millisecond)
+		if retried := claim(t, r, 10, 1); retried[0].Message.ID != w[1].Message.ID {
+			t.Error("other work than the retry was due in its place")
+		}
+		r.Advance(lease/2 + time.Millisecond)
+		if begun := claim(t, r, 1, 1); begun[0].Number != 1 {
+			t.Errorf("number %d", begun[0].Number)
+		}
+	})
+	t.Run("handed out again before a stop", func(t *testing.T) {
+		r := rig(t)
+		r.Add(1)
+		w := claim(t, r, 1, 1)
+		complete(t, r, dispatch.Done{Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: sealpost.FromTime(r.Now())})
+		claim(t, r, 1, 1) // and it may have been sent since
+		if err := r.Queue.GiveBack(t.Context()); err != nil {
+			t.Fatalf("give back: %v", err)
+		}
+		r.Queue = r.Restart()
+		claim(t, r, 1, 0)
+		r.Advance(lease + time.Millisecond)
+		claim(t, r, 1, 1)
 	})
 	t.Run("wake", func(t *testing.T) {
 		r := rig(t)

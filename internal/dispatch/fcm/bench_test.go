@@ -59,6 +59,8 @@ func (s *supply) Complete(_ context.Context, done []dispatch.Done) error {
 	return nil
 }
 
+func (s *supply) GiveBack(context.Context) error { return nil }
+
 func (s *supply) Wake() <-chan struct{} { return s.wake }
 
 // BenchmarkDispatch is queue, dispatcher, adapter and the lab's server in one

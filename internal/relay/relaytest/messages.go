@@ -96,6 +96,25 @@ func (s *Store) ClaimWork(_ context.Context, now, lease sealpost.UnixMilli, logg
 	return out, nil
 }
 
+// GiveBackWork implements the port.
+func (s *Store) GiveBackWork(_ context.Context, works []sealpost.Work) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range works {
+		m := s.messages[w.Message.ID]
+		if m == nil {
+			continue
+		}
+		for _, r := range m.routes {
+			if r.device == w.Device && r.due == w.Lease && !r.ended {
+				r.due = 0
+				r.number--
+			}
+		}
+	}
+	return nil
+}
+
 func (s *Store) sealed(m *message) (sealpost.Sealed, error) {
 	statement, err := sealpost.Parse(s.records[m.Seq].Statement)
 	if err != nil {

@@ -261,6 +261,117 @@ func leases(t *testing.T, w *World) {
 	}
 }
 
+// What was claimed and not begun is due at once, also for a process that begins
+// after this one; what was not named keeps its lease.
+func givenBack(t *testing.T, w *World) {
+	r := Recipient("r")
+	w.Enrol(r, w.Token("a"))
+	w.Enrol(r, w.Token("b"))
+	hour := func(c *sealpost.Commitment) { c.Expires = c.Created.Add(time.Hour) }
+	m, n := w.Message(r, hour), w.Message(r, hour)
+	w.MustHold(m, n)
+	works := w.Work(all)
+	if len(works) != 4 {
+		t.Fatalf("%d tries, want one for each message and device", len(works))
+	}
+	kept := works[3]
+	for range 2 { // the second finds nothing to do
+		w.Must(w.GiveBackWork(context.Background(), works[:3]))
+	}
+	w.Reopen()
+	w.Now++
+	again := w.Work(all)
+	if len(again) != 3 {
+		t.Fatalf("%d tries after a restart, want the 3 that were given back", len(again))
+	}
+	for _, a := range again {
+		if a.Number != 1 || a.Lease != w.Now.Add(time.Minute) || a.Message.ID == kept.Message.ID && a.Device == kept.Device {
+			t.Errorf("try %d, lease %v of %v", a.Number, a.Lease, w.Now)
+		}
+	}
+	w.Now += 59_999
+	if got := w.Work(all); len(got) != 1 || got[0].Device != kept.Device || got[0].Message.ID != kept.Message.ID {
+		t.Errorf("%d tries when the lease that was kept ends", len(got))
+	}
+	w.Must(w.GiveBackWork(context.Background(), nil))
+}
+
+// A caller that ends once its claim is committed is still told what it has, and
+// can give it back.
+func claimedAtTheEnd(t *testing.T, w *World) {
+	d := w.Enrol(Recipient("r"), w.Token("tok"))
+	w.MustHold(w.Message(d.Recipient))
+	w.Reopen() // so that the message is read from disk
+	works, err := w.ClaimWork(&ending{Context: context.Background()}, w.Now, w.Now.Add(time.Minute), all, 10)
+	if err != nil || len(works) != 1 {
+		t.Fatalf("%d tries, %v", len(works), err)
+	}
+	w.Must(w.GiveBackWork(context.Background(), works))
+	if got := w.Work(all); len(got) != 1 {
+		t.Errorf("%d tries", len(got))
+	}
+}
+
+// ending is a context that ends once it was asked whether it has.
+type ending struct {
+	context.Context
+	asked bool
+}
+
+func (c *ending) Err() error {
+	if c.asked {
+		return context.Canceled
+	}
+	c.asked = true
+	return nil
+}
+
+func (c *ending) Done() <-chan struct{} {
+	done := make(chan struct{})
+	if c.asked {
+		close(done)
+	}
+	return done
+}
+
+func movedOn(t *testing.T, w *World) {
+	d := w.Enrol(Recipient("r"), w.Token("tok"))
+	for name, move := range map[string]func(m sealpost.Hold){
+		"it was tried and is to be tried later": func(m sealpost.Hold) {
+			w.MustHold(w.Attempt(m, d, 1, sealpost.Transient, w.Now.Add(time.Hour)))
+		},
+		"it was tried and accepted": func(m sealpost.Hold) { w.MustHold(w.Attempt(m, d, 1, sealpost.Accepted, 0)) },
+		"the device has it":         func(m sealpost.Hold) { w.MustHold(w.Receipt(m, d, sealpost.HandedOver)) },
+		"the message has ended": func(m sealpost.Hold) {
+			w.MustHold(w.Receipt(m, d, sealpost.Decrypted))
+			w.CloseAs(m.ID, sealpost.Delivered)
+		},
+		"it expired": func(sealpost.Hold) { w.Now = w.Now.Add(2 * time.Hour) },
+		"its lease ran out and another has it": func(sealpost.Hold) {
+			w.Now = w.Now.Add(2 * time.Minute)
+			if got := w.Work(all); len(got) != 1 {
+				t.Fatalf("%d tries once the lease has run out", len(got))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := w.Message(d.Recipient, func(c *sealpost.Commitment) { c.Expires = c.Created.Add(90 * time.Minute) })
+			w.MustHold(m)
+			work := w.Work(all)
+			if len(work) != 1 {
+				t.Fatalf("%d tries", len(work))
+			}
+			move(m)
+			w.Must(w.GiveBackWork(context.Background(), work))
+			if got := w.Work(all); len(got) != 0 {
+				t.Errorf("%d tries", len(got))
+			}
+			w.Now = w.Now.Add(2 * time.Hour) // it is out of the way of the next case
+			w.Work(all)
+		})
+	}
+}
+
 func attempts(t *testing.T, w *World) {
 	d := w.Enrol(Recipient("r"), w.Token("tok"))
 	m := w.Message(d.Recipient)

@@ -39,6 +39,7 @@ type Store interface {
 	Arrivals(ctx context.Context, device sealpost.KeyID, after, logged uint64, limit int) ([]sealpost.Delivery, error)
 	Arrival(ctx context.Context, device sealpost.KeyID, id sealpost.MessageID) (sealpost.Delivery, error)
 	ClaimWork(ctx context.Context, now, lease sealpost.UnixMilli, logged uint64, n int) ([]sealpost.Work, error)
+	GiveBackWork(ctx context.Context, works []sealpost.Work) error
 	Sweep(ctx context.Context, now sealpost.UnixMilli) error
 	Nonce(ctx context.Context, key sealpost.KeyID, nonce [16]byte, until sealpost.UnixMilli) (bool, error)
 	PutAPIKey(context.Context, sealpost.APIKey) error
@@ -62,6 +63,9 @@ func Run(t *testing.T, open Opener) {
 		"tenants do not see each other":          tenants,
 		"a message is released by its rule":      release,
 		"a lease runs out":                       leases,
+		"a lease is ended before its time":       givenBack,
+		"a claim outlives its caller's context":  claimedAtTheEnd,
+		"a try that moved on is not given back":  movedOn,
 		"attempts schedule and end a route":      attempts,
 		"receipts move a message":                receipts,
 		"an outcome counts everything, once":     outcomes,
