@@ -282,19 +282,20 @@ func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
 	if err != nil {
 		return err
 	}
-	before, logged, start := cpuTime(), b.world.server.log.Checkpoint().Size, time.Now()
+	logged := b.world.followLog(ctx)
+	before := cpuTime()
 	report, err := b.post(ctx, b.bodies.len()*2/3, 0, answers.put)
 	if err != nil {
 		return err
 	}
-	spent, elapsed := cpuTime()-before, time.Since(start)
+	spent := cpuTime() - before
+	r.LoggedPerS = logged()
 	if err := stop(); err != nil {
 		return err
 	}
 	if r.BacklogEnd, err = b.world.backlog(ctx); err != nil {
 		return err
 	}
-	r.LoggedPerS = float64(b.world.server.log.Checkpoint().Size-logged) / elapsed.Seconds()
 	first := b.next
 	b.next += report.Sent
 	promised, err := b.check(first, answers, report.Sent)

@@ -198,6 +198,40 @@ func (w *benchWorld) logged(ctx context.Context) error {
 	return err
 }
 
+// followLog measures how fast the log grows, statements a second: from the first
+// checkpoint that comes to the last one before rate is called, so that what waits
+// for the next checkpoint does not count as slowness. Where fewer than two came it
+// is the whole growth over the whole time.
+func (w *benchWorld) followLog(ctx context.Context) (rate func() float64) {
+	type moment struct {
+		size uint64
+		at   time.Time
+	}
+	now := func() moment { return moment{w.server.log.Checkpoint().Size, time.Now()} }
+	ctx, cancel := context.WithCancel(ctx)
+	start, ended := now(), make(chan struct{})
+	var seen []moment
+	go func() {
+		defer close(ended)
+		for last := start; ; seen = append(seen, last) {
+			cp, err := w.server.log.WaitPublished(ctx, last.size+1)
+			if err != nil {
+				return
+			}
+			last = moment{cp.Size, time.Now()}
+		}
+	}()
+	return func() float64 {
+		end := now()
+		cancel()
+		<-ended
+		if len(seen) >= 2 {
+			start, end = seen[0], seen[len(seen)-1]
+		}
+		return float64(end.size-start.size) / end.at.Sub(start.at).Seconds()
+	}
+}
+
 // backlog is how many statements no checkpoint covers.
 func (w *benchWorld) backlog(ctx context.Context) (uint64, error) {
 	size, err := w.server.store.Size(ctx)
