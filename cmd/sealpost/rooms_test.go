@@ -11,6 +11,7 @@ import (
 	"github.com/sealpost/sealpost/internal/dispatch/dispatchtest"
 	"github.com/sealpost/sealpost/internal/relay/relaytest"
 	"github.com/sealpost/sealpost/internal/signer"
+	"github.com/sealpost/sealpost/internal/store/storetest"
 	"github.com/sealpost/sealpost/internal/translog"
 )
 
@@ -32,6 +33,26 @@ func TestRelayQueue(t *testing.T) {
 			}}
 	})
 }
+
+// Wall 5: the store in memory that the relay is tested with is held to the contract
+// of the one that a relay really has.
+func TestStoreInMemory(t *testing.T) {
+	kept := map[string]*relaytest.Store{} // by place: opening again finds what was there
+	storetest.Run(t, func(t testing.TB, place string, now func() time.Time) storetest.Store {
+		s := kept[place]
+		if s == nil {
+			s = relaytest.NewStore(t)
+			s.Now, s.Forgiving = now, true
+			kept[place] = s
+		}
+		return memoryStore{s}
+	})
+}
+
+// A memoryStore can be closed, and finds all of it again.
+type memoryStore struct{ *relaytest.Store }
+
+func (memoryStore) Close() error { return nil }
 
 // Wall 5: so is the log.
 func TestRelayLog(t *testing.T) {
