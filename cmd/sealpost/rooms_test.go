@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/client/clienttest"
 	"github.com/sealpost/sealpost/internal/dispatch/dispatchtest"
 	"github.com/sealpost/sealpost/internal/relay/relaytest"
 	"github.com/sealpost/sealpost/internal/signer"
@@ -53,6 +56,24 @@ func TestStoreInMemory(t *testing.T) {
 type memoryStore struct{ *relaytest.Store }
 
 func (memoryStore) Close() error { return nil }
+
+// Wall 5: a whole relay behind the client ends over HTTP is held to the contract of
+// the one in memory that the SDK is tested with.
+func TestRelayOverHTTP(t *testing.T) {
+	clienttest.Relay(t, func(t *testing.T) clienttest.Rig {
+		b := newBank(t)
+		url := "http://" + b.server.listener.Addr().String()
+		sender, err := api.NewSenderClient(url, b.secret, nil)
+		b.must(err)
+		return clienttest.Rig{App: bankApp, Key: b.key, Now: b.stamp, Relay: b.server.statement.Public(), LogKey: b.server.vkey,
+			Sender: sender, Log: sender, Until: b.until,
+			Device: func(key *sealpost.PrivateKey) clienttest.Device {
+				device, err := api.NewDeviceClient(url, key, b.now, rand.Reader, nil)
+				b.must(err)
+				return device
+			}}
+	})
+}
 
 // Wall 5: so is the log.
 func TestRelayLog(t *testing.T) {
