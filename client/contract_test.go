@@ -1,10 +1,12 @@
 package client
 
 import (
+	"crypto/rand"
 	"testing"
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/client/clienttest"
+	"github.com/sealpost/sealpost/mls/mlstest"
 )
 
 // DESIGN section 5, wall 5: the relay in memory, where it does not lie, is held to
@@ -22,4 +24,18 @@ func TestRelayInMemory(t *testing.T) {
 				}
 			}}
 	})
+}
+
+// Wall 5: the SDK's leaf keys are signers, and its two faces are validators: the
+// sender knows each device by its key event, and a device its own leaf.
+func TestMLSNeighbours(t *testing.T) {
+	w := newWorld(t)
+	for _, alg := range []sealpost.Alg{sealpost.EdDSA, sealpost.ES256} {
+		k := must(sealpost.GenerateKey(alg, rand.Reader))(t)
+		mlstest.Signer(t, suiteOf(alg), must(mlsSigner(k))(t), k.Seed())
+	}
+	p := w.enrol("c1", sealpost.EdDSA)
+	mlstest.Validator(t, validator(p.validate), credentialOf(p.id), p.leaf.Public())
+	x := must(w.sender.open(w.ctx, w.sender.Recipient("c1")))(t)
+	mlstest.Validator(t, x, credentialOf(p.id), p.leaf.Public())
 }
