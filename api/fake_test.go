@@ -29,7 +29,7 @@ type world struct {
 	keys    map[sealpost.Hash]Caller
 	device  *sealpost.PrivateKey
 	devices map[sealpost.KeyID]sealpost.Device
-	nonces  map[[16]byte]sealpost.UnixMilli
+	nonces  map[usedNonce]sealpost.UnixMilli
 	fail    error // what every room answers, if it is set
 	crash   any   // what every room panics with, if it is set
 	again   bool
@@ -39,11 +39,17 @@ type world struct {
 	args    []any
 }
 
+// A usedNonce is remembered for each key apart.
+type usedNonce struct {
+	key   sealpost.KeyID
+	nonce [16]byte
+}
+
 func newWorld(t *testing.T) *world { return newWorldAt(t, "https://relay.example") }
 
 func newWorldAt(t *testing.T, base string) *world {
 	w := &world{t: t, logs: &lockedBuffer{}, keys: map[sealpost.Hash]Caller{}, devices: map[sealpost.KeyID]sealpost.Device{},
-		nonces: map[[16]byte]sealpost.UnixMilli{}}
+		nonces: map[usedNonce]sealpost.UnixMilli{}}
 	const every = sealpost.ScopeSend | sealpost.ScopeRead | sealpost.ScopeEnrol | sealpost.ScopeManage
 	w.secret = w.addKey("bank", every)
 	w.device = newKey(t, sealpost.EdDSA)
@@ -185,6 +191,10 @@ func (w *world) Submit(_ context.Context, c Caller, batch []sealpost.Sealed) []V
 			out[i].Problem = ProblemOf(err)
 			continue
 		}
+		if s.IsZero() {
+			out[i].Problem = ErrMalformed
+			continue
+		}
 		a := someAccepted
 		a.ID, a.Again = s.ID(), w.again
 		out[i].Accepted = &a
@@ -197,7 +207,11 @@ func (w *world) Message(_ context.Context, c Caller, id sealpost.MessageID) (Mes
 }
 
 func (w *world) Messages(_ context.Context, c Caller, cursor string, limit int) ([]MessageView, string, error) {
-	return []MessageView{someView, someView}, "next", w.ask("Messages", c, cursor, limit)
+	page := []MessageView{someView, someView}
+	if limit > 0 {
+		page = page[:min(limit, len(page))]
+	}
+	return page, "next", w.ask("Messages", c, cursor, limit)
 }
 
 func (w *world) Evidence(_ context.Context, c Caller, id sealpost.MessageID) ([]Exhibit, error) {
@@ -240,6 +254,9 @@ func (w *world) Arrival(_ context.Context, d sealpost.KeyID, id sealpost.Message
 
 func (w *world) PostReceipts(_ context.Context, d sealpost.KeyID, receipts [][]byte) []Verdict {
 	err := w.ask("PostReceipts", Caller{Device: d}, len(receipts))
+	if _, known := w.devices[d]; !known && err == nil {
+		err = ErrUnknownKey
+	}
 	out := make([]Verdict, len(receipts))
 	for i := range receipts {
 		a := someAccepted
@@ -286,11 +303,12 @@ func (w *world) Device(_ context.Context, key sealpost.KeyID) (sealpost.Device, 
 	return d, nil
 }
 
-func (w *world) Fresh(_ context.Context, _ sealpost.KeyID, nonce [16]byte, until sealpost.UnixMilli) (bool, error) {
+func (w *world) Fresh(_ context.Context, key sealpost.KeyID, nonce [16]byte, until sealpost.UnixMilli) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, used := w.nonces[nonce]
-	w.nonces[nonce] = until
+	n := usedNonce{key, nonce}
+	_, used := w.nonces[n]
+	w.nonces[n] = until
 	return !used, nil
 }
 

@@ -96,10 +96,15 @@ func isStray(err error) bool {
 
 func (d *Device) fetchOne(ctx context.Context, id sealpost.MessageID) (Notification, error) {
 	arrival, err := d.cfg.API.Arrival(ctx, id)
-	if err != nil {
-		return Notification{}, fmt.Errorf("%w: %w", errFetch, err)
+	if err == nil {
+		return d.receive(ctx, arrival, byRelay)
 	}
-	return d.receive(ctx, arrival, byRelay)
+	// A relay gives no more what every device has. A ticket may come twice, and a
+	// device may have ended between its receipt and its answer.
+	if r, found, kept := d.inbox(id); kept == nil && found {
+		return r.notificationAgain()
+	}
+	return Notification{}, fmt.Errorf("%w: %w", errFetch, err)
 }
 
 // receive takes one arrival past its points of no return, in order:
@@ -212,6 +217,19 @@ func (d *Device) again(ctx context.Context, a api.Arrival, signed sealpost.Signe
 		if err := d.cfg.Store.Update(func(tx Tx) error { return save(tx, inboxKey(c.ID), r) }); err != nil {
 			return Notification{}, fmt.Errorf("keep proof: %w", err)
 		}
+	}
+	return r.notificationAgain()
+}
+
+// notificationAgain is the answer of the inbox.
+func (r *inboxRecord) notificationAgain() (Notification, error) {
+	signed, err := sealpost.Parse(r.Statement)
+	if err != nil {
+		return Notification{}, fmt.Errorf("read inbox: %w", err)
+	}
+	c, err := signed.Commitment()
+	if err != nil {
+		return Notification{}, fmt.Errorf("read inbox: %w", err)
 	}
 	n, err := r.notification(c)
 	if refusal, refused := errors.AsType[*Refusal](err); refused {

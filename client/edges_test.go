@@ -223,3 +223,23 @@ func TestHolesAreFilled(t *testing.T) {
 	must(p.Sync(w.ctx, 0))(t)
 	w.wantReceipts(ids[2], sealpost.HandedOver, sealpost.Decrypted)
 }
+
+// A relay erases what every device has, and a carrier may bring a ticket twice: the
+// second is answered from the inbox.
+func TestTicketComesTwice(t *testing.T) {
+	w := newWorld(t)
+	p := w.enrol("c1", sealpost.EdDSA)
+	id := w.send(otp("c1", "483920"))
+	first := must(p.Handle(w.ctx, id[:]))(t)
+	if _, err := p.cfg.API.Arrival(w.ctx, id); !errors.Is(err, api.ErrNotFound) {
+		t.Fatalf("the relay has it still: %v", err)
+	}
+	again, err := p.Handle(w.ctx, id[:])
+	if err != nil || first.Again || !again.Again || again.Text != first.Text {
+		t.Errorf("the ticket again: %+v, %v", again, err)
+	}
+	id[0] ^= 1
+	if _, err := p.Handle(w.ctx, id[:]); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("a ticket for nothing: %v", err)
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	tlogproof "github.com/transparency-dev/formats/proof"
 	"golang.org/x/mod/sumdb/note"
@@ -34,7 +33,7 @@ type memoryRelay struct {
 
 	records    []*heldRecord
 	messages   map[sealpost.MessageID]*heldMessage
-	enrolments map[sealpost.EnrolmentID]*sealpost.Enrolment
+	enrolments []*sealpost.Enrolment // in the order of their invitation
 	devices    map[sealpost.KeyID]*heldDevice
 	sender     sealpost.PublicKey
 	claims     int
@@ -43,6 +42,9 @@ type memoryRelay struct {
 	// once the call was carried out, so that its answer is lost.
 	refuse, after func(call string) error
 	bend          func(call string, v any) // changes what goes out
+
+	// forgiving answers what the SDK never does, and does not fail the test.
+	forgiving bool
 }
 
 type heldRecord struct {
@@ -55,15 +57,15 @@ type heldRecord struct {
 }
 
 type heldMessage struct {
-	seq     int
-	sealed  sealpost.Sealed
-	outcome bool
+	seq    int
+	sealed sealpost.Sealed
+	to     []sealpost.KeyID // the devices that were in force then
 }
 
 type heldDevice struct {
-	event     sealpost.KeyEvent
+	event     sealpost.KeyEvent // that enrolled it; zero before
+	challenge [32]byte          // of the invitation that it answered
 	packages  [][]byte
-	last      []byte
 	revoked   bool
 	eventSeq  int
 	endpoints []api.DeviceEndpoint
@@ -128,6 +130,18 @@ func (l *memoryLog) signHead(size int64, root tlog.Hash) []byte {
 	return signed
 }
 
+// had says whether the log ever had a head.
+func (l *memoryLog) had(h sealpost.Head) bool {
+	switch {
+	case h.Size == 0:
+		return h.Root == sealpost.Hash{} || h.Root == sha256.Sum256(nil)
+	case h.Size > uint64(l.size):
+		return false
+	}
+	root, err := tlog.TreeHash(int64(h.Size), l)
+	return err == nil && sealpost.Hash(root) == h.Root
+}
+
 func (l *memoryLog) prove(index int64) []byte {
 	p, err := tlog.ProveRecord(l.size, index, l)
 	if err != nil {
@@ -142,15 +156,21 @@ func (l *memoryLog) prove(index int64) []byte {
 
 // The log's public files.
 
-func (r *memoryRelay) Checkpoint(context.Context) ([]byte, error) {
+func (r *memoryRelay) Checkpoint(ctx context.Context) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	return r.log.checkpoint(r.log.size), nil
 }
 
-func (r *memoryRelay) Tile(_ context.Context, path string) ([]byte, error) {
+func (r *memoryRelay) Tile(ctx context.Context, path string) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for level := range 3 {
 		for n := range int64(4) {
 			for w := 1; w <= 256; w++ {
@@ -170,12 +190,18 @@ func newMemoryRelay(t *testing.T, now func() sealpost.UnixMilli) *memoryRelay {
 		t.Fatal(err)
 	}
 	return &memoryRelay{t: t, now: now, key: key, log: newMemoryLog(t),
-		messages: map[sealpost.MessageID]*heldMessage{}, enrolments: map[sealpost.EnrolmentID]*sealpost.Enrolment{},
-		devices: map[sealpost.KeyID]*heldDevice{}}
+		messages: map[sealpost.MessageID]*heldMessage{}, devices: map[sealpost.KeyID]*heldDevice{}}
 }
 
-// call begins a call: it notes what was handed over and may refuse.
-func (r *memoryRelay) call(name string, handed ...[]byte) error {
+// inForce says whether a device may ask and is sent messages.
+func (d *heldDevice) inForce() bool { return d != nil && d.event.Device != nil && !d.revoked }
+
+// call begins a call: it notes what was handed over and may refuse. In a context
+// that has ended nothing is called.
+func (r *memoryRelay) call(ctx context.Context, name string, handed ...[]byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	r.seen = append(r.seen, handed...)
 	if r.refuse != nil {
 		return r.refuse(name)
@@ -190,12 +216,26 @@ func (r *memoryRelay) done(name string) error {
 	return nil
 }
 
+// misused answers what the SDK never does.
+func (r *memoryRelay) misused(p *api.Problem, format string, args ...any) *api.Problem {
+	if !r.forgiving {
+		r.t.Errorf(format, args...)
+	}
+	return p
+}
+
+// held finds a statement that was held before.
+func (r *memoryRelay) held(statement []byte) *heldRecord {
+	if i := slices.IndexFunc(r.records, func(h *heldRecord) bool { return bytes.Equal(h.statement, statement) }); i >= 0 {
+		return r.records[i]
+	}
+	return nil
+}
+
 // hold holds and logs one statement and makes its promise.
 func (r *memoryRelay) hold(signed sealpost.Signed, id sealpost.MessageID, recipient sealpost.Recipient, outcomeBy sealpost.UnixMilli) *heldRecord {
-	for _, h := range r.records {
-		if bytes.Equal(h.statement, signed.Bytes()) {
-			return h
-		}
+	if h := r.held(signed.Bytes()); h != nil {
+		return h
 	}
 	h := &heldRecord{kind: signed.Kind(), id: id, recipient: recipient, statement: signed.Bytes()}
 	if _, err := rand.Read(h.salt[:]); err != nil {
@@ -222,343 +262,8 @@ func (r *memoryRelay) exhibit(h *heldRecord) api.Exhibit {
 	return api.Exhibit{Seq: uint64(seq), Statement: h.statement, Salt: h.salt[:], Promise: h.promise, Proof: r.log.prove(int64(seq))}
 }
 
-func accept(h *heldRecord, id sealpost.MessageID) *api.Accepted {
-	return &api.Accepted{ID: id, Salt: h.salt[:], Promise: h.promise}
-}
-
-// senderFace is the relay as a sender sees it.
-type senderFace struct{ *memoryRelay }
-
-func (r senderFace) Submit(_ context.Context, batch []sealpost.Sealed) []api.Verdict {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]api.Verdict, len(batch))
-	for i, s := range batch {
-		out[i] = r.submit(s)
-	}
-	return out
-}
-
-func (r senderFace) submit(s sealpost.Sealed) api.Verdict {
-	if err := r.call("Submit", s.Bytes()); err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	c := s.Commitment()
-	if err := s.Statement().Verify(r.sender); err != nil {
-		r.t.Errorf("a commitment that its sender did not sign: %v", err)
-	}
-	if old := r.messages[s.ID()]; old != nil && !bytes.Equal(old.sealed.Bytes(), s.Bytes()) {
-		r.t.Errorf("message %v was posted with two contents", s.ID())
-		return api.Verdict{Problem: api.ErrConflict}
-	}
-	if c.Created.Add(sealpost.FreshnessWindow) < r.now() && r.messages[s.ID()] == nil {
-		return api.Verdict{Problem: api.ErrStale}
-	}
-	h := r.hold(s.Statement(), s.ID(), c.Recipient, c.Expires.Add(sealpost.OutcomeGrace))
-	if r.messages[s.ID()] == nil {
-		r.messages[s.ID()] = &heldMessage{seq: r.seqOf(h), sealed: s}
-	}
-	if err := r.done("Submit"); err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	v := api.Verdict{Accepted: accept(h, s.ID())}
-	if r.bend != nil {
-		r.bend("Submit", &v)
-	}
-	return v
-}
-
-func (r senderFace) Evidence(_ context.Context, id sealpost.MessageID) ([]api.Exhibit, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Evidence", id[:]); err != nil {
-		return nil, err
-	}
-	m := r.messages[id]
-	if m == nil {
-		return nil, api.ErrNotFound
-	}
-	var out []api.Exhibit
-	for _, h := range r.records {
-		if h.id == id || (h.kind == sealpost.KindKeyEvent && (h.recipient == m.sealed.Commitment().Recipient || h.recipient == sealpost.Recipient{})) {
-			out = append(out, r.exhibit(h))
-		}
-	}
-	if r.bend != nil {
-		r.bend("Evidence", &out)
-	}
-	return out, nil
-}
-
-func (r senderFace) Invite(_ context.Context, in api.Invitation) (api.Invited, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Invite", in.Recipient, in.SecretHash); err != nil {
-		return api.Invited{}, err
-	}
-	e := &sealpost.Enrolment{Recipient: sealpost.Recipient(in.Recipient), SecretHash: sealpost.Hash(in.SecretHash), Expires: r.now().Add(time.Hour)}
-	e.ID, _ = sealpost.NewEnrolmentID(r.now(), rand.Reader)
-	_, _ = rand.Read(e.Challenge[:])
-	r.enrolments[e.ID] = e
-	return api.Invited{ID: e.ID, Challenge: e.Challenge[:], Expires: e.Expires}, nil
-}
-
-func (r senderFace) Answered(context.Context, int) ([]api.EnrolmentView, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Answered"); err != nil {
-		return nil, err
-	}
-	var out []api.EnrolmentView
-	for _, e := range r.enrolments {
-		if e.Answer == nil || r.devices[e.Answer.Key.ID()] == nil || r.devices[e.Answer.Key.ID()].event.Device != nil {
-			continue
-		}
-		a := e.Answer
-		out = append(out, api.EnrolmentView{ID: e.ID, Recipient: e.Recipient[:], Challenge: e.Challenge[:], Key: a.Key.COSE(),
-			Leaf: a.Device.Leaf.COSE(), ByKey: a.Device.ByKey, ByLeaf: a.Device.ByLeaf, Assurance: a.Device.Assurance, MAC: a.MAC[:]})
-	}
-	if r.bend != nil {
-		r.bend("Answered", &out)
-	}
-	return out, nil
-}
-
-func (r senderFace) PostKeyEvent(_ context.Context, statement []byte) (api.Accepted, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("PostKeyEvent", statement); err != nil {
-		return api.Accepted{}, err
-	}
-	signed, err := sealpost.Parse(statement)
-	if err != nil {
-		return api.Accepted{}, err
-	}
-	if err := signed.Verify(r.sender); err != nil {
-		return api.Accepted{}, err
-	}
-	e, err := signed.KeyEvent()
-	if err != nil {
-		return api.Accepted{}, err
-	}
-	var recipient sealpost.Recipient
-	d := r.devices[e.Key.ID()]
-	switch {
-	case e.Subject == sealpost.SubjectSender:
-	case d == nil:
-		return api.Accepted{}, api.ErrKeyEvent
-	case e.Event == sealpost.Enrol:
-		recipient, d.event = e.Device.Recipient, e
-	default:
-		recipient, d.revoked = d.event.Device.Recipient, true
-	}
-	h := r.hold(signed, sealpost.MessageID{}, recipient, 0)
-	if d != nil && e.Event == sealpost.Enrol {
-		d.eventSeq = r.seqOf(h)
-	}
-	if err := r.done("PostKeyEvent"); err != nil {
-		return api.Accepted{}, err
-	}
-	return *accept(h, sealpost.MessageID{}), nil
-}
-
-func (r senderFace) ClaimPackages(_ context.Context, recipient sealpost.Recipient, ids []sealpost.KeyID) ([]api.ClaimedPackage, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("ClaimPackages", recipient[:]); err != nil {
-		return nil, err
-	}
-	r.claims += len(ids)
-	var out []api.ClaimedPackage
-	for _, id := range ids {
-		d := r.devices[id]
-		if d == nil || d.revoked || d.event.Device == nil || d.event.Device.Recipient != recipient {
-			return nil, api.ErrNotFound
-		}
-		p := d.last
-		if len(d.packages) > 0 {
-			p, d.packages = d.packages[0], d.packages[1:]
-		}
-		if p != nil {
-			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: p, Left: len(d.packages)})
-		}
-	}
-	if len(out) == 0 {
-		return nil, api.ErrNoPackage
-	}
-	if r.bend != nil {
-		r.bend("ClaimPackages", &out)
-	}
-	return out, nil
-}
-
-// deviceFace is the relay as one device sees it.
-type deviceFace struct {
-	*memoryRelay
-	id sealpost.KeyID
-}
-
-func (r deviceFace) Answer(_ context.Context, in api.Answer) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Answer", in.Key, in.Leaf, in.ByKey, in.ByLeaf, in.MAC); err != nil {
-		return err
-	}
-	e := r.enrolments[in.ID]
-	key, err := sealpost.ParsePublicKey(in.Key)
-	if err != nil || e == nil || e.Answer != nil {
-		return api.ErrChallenge
-	}
-	leaf, err := sealpost.ParsePublicKey(in.Leaf)
-	if err != nil {
-		return err
-	}
-	e.Answer = &sealpost.EnrolmentAnswer{Key: key, MAC: sealpost.Hash(in.MAC), Device: sealpost.DeviceKey{Recipient: e.Recipient,
-		Leaf: leaf, ByKey: in.ByKey, ByLeaf: in.ByLeaf, Assurance: in.Assurance}}
-	d := &heldDevice{endpoints: in.Endpoints}
-	for _, p := range in.KeyPackages {
-		d.packages = append(d.packages, p)
-	}
-	d.last, d.packages = d.packages[len(d.packages)-1], d.packages[:len(d.packages)-1]
-	r.devices[key.ID()] = d
-	return r.done("Answer")
-}
-
-func (r deviceFace) Enrolment(context.Context) (api.Exhibit, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Enrolment"); err != nil {
-		return api.Exhibit{}, err
-	}
-	d := r.devices[r.id]
-	if d == nil || d.event.Device == nil {
-		return api.Exhibit{}, api.ErrNotFound
-	}
-	x := r.exhibit(r.records[d.eventSeq])
-	if r.bend != nil {
-		r.bend("Enrolment", &x)
-	}
-	return x, nil
-}
-
-func (r deviceFace) arrival(m *heldMessage) api.Arrival {
-	h := r.records[m.seq]
-	a := api.Arrival{Seq: uint64(m.seq), Sealed: m.sealed.Bytes(), Salt: h.salt[:], Promise: h.promise, Proof: r.log.prove(int64(m.seq))}
-	if r.bend != nil {
-		r.bend("Arrival", &a)
-	}
-	return a
-}
-
-// forMe says whether a message is for this device: of its recipient, and still
-// waiting for its handover.
-func (r deviceFace) forMe(m *heldMessage) bool {
-	d := r.devices[r.id]
-	if d == nil || d.event.Device == nil || m.sealed.Commitment().Recipient != d.event.Device.Recipient {
-		return false
-	}
-	return !slices.ContainsFunc(r.records, func(h *heldRecord) bool {
-		if h.kind != sealpost.KindReceipt || h.id != m.sealed.ID() {
-			return false
-		}
-		signed, _ := sealpost.Parse(h.statement)
-		return signed.KeyID() == r.id
-	})
-}
-
-func (r deviceFace) Inbox(_ context.Context, after uint64, limit, _ int) ([]api.Arrival, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Inbox"); err != nil {
-		return nil, err
-	}
-	var out []api.Arrival
-	for seq := range r.records {
-		for _, m := range r.messages {
-			if m.seq == seq && uint64(seq) > after && len(out) < limit && r.forMe(m) {
-				out = append(out, r.arrival(m))
-			}
-		}
-	}
-	return out, nil
-}
-
-func (r deviceFace) Arrival(_ context.Context, id sealpost.MessageID) (api.Arrival, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Arrival", id[:]); err != nil {
-		return api.Arrival{}, err
-	}
-	m := r.messages[id]
-	if m == nil {
-		return api.Arrival{}, api.ErrNotFound
-	}
-	return r.arrival(m), nil
-}
-
-func (r deviceFace) PostReceipts(_ context.Context, receipts [][]byte) []api.Verdict {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]api.Verdict, len(receipts))
-	for i, raw := range receipts {
-		out[i] = r.receipt(raw)
-	}
-	return out
-}
-
-func (r deviceFace) receipt(raw []byte) api.Verdict {
-	if err := r.call("PostReceipts", raw); err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	signed, err := sealpost.Parse(raw)
-	if err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	x, err := signed.Receipt()
-	d := r.devices[r.id]
-	switch {
-	case err != nil:
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	case d == nil || d.event.Device == nil || x.Key != r.id || signed.Verify(d.event.Key) != nil:
-		return api.Verdict{Problem: api.ErrWrongDevice}
-	case r.messages[x.ID] == nil:
-		return api.Verdict{Problem: api.ErrNotFound}
-	}
-	m := r.messages[x.ID]
-	c := m.sealed.Commitment()
-	switch { // R59
-	case x.Commitment != m.sealed.Statement().Hash(),
-		x.Blob != c.Blob && x.Reason != sealpost.ReasonBlob,
-		x.Level.Positive() && x.Roster != c.Roster:
-		return api.Verdict{Problem: api.ErrWrongCommitment}
-	}
-	for _, h := range r.records {
-		if h.kind == sealpost.KindReceipt && h.id == x.ID && !bytes.Equal(h.statement, raw) {
-			other, _ := sealpost.Parse(h.statement)
-			if y, _ := other.Receipt(); y.Key == x.Key && y.Level == x.Level {
-				r.t.Errorf("two receipts of level %v by one device for one message", x.Level)
-			}
-		}
-	}
-	h := r.hold(signed, x.ID, c.Recipient, 0)
-	if err := r.done("PostReceipts"); err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	v := api.Verdict{Accepted: accept(h, x.ID)}
-	if r.bend != nil {
-		r.bend("PostReceipts", &v)
-	}
-	return v
-}
-
-func (r deviceFace) Stock(_ context.Context, packages [][]byte, _ []api.DeviceEndpoint) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.call("Stock"); err != nil {
-		return err
-	}
-	r.devices[r.id].packages = append(r.devices[r.id].packages, packages...)
-	return r.done("Stock")
+func accept(h *heldRecord, again bool) *api.Accepted {
+	return &api.Accepted{ID: h.id, Salt: h.salt[:], Promise: h.promise, Again: again}
 }
 
 // close gives a message its outcome.

@@ -26,6 +26,8 @@ type world struct {
 	alg    sealpost.HashAlg
 }
 
+const app = "bank" // the tenant
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, ctx: t.Context(), clock: time.UnixMilli(1_790_000_000_000), store: NewMemoryStore()}
@@ -62,7 +64,7 @@ func (w *world) pass(d time.Duration) {
 }
 
 func (w *world) newSender(s Store) *Sender {
-	return must(NewSender(SenderConfig{App: "bank", Key: w.key, Store: s, API: senderFace{w.relay}, Log: w.relay,
+	return must(NewSender(SenderConfig{App: app, Key: w.key, Store: s, API: senderFace{w.relay}, Log: w.relay,
 		Now: w.now, Rand: rand.Reader, RelayURL: "https://relay.example", RelayKey: w.relay.key.Public(), LogKey: w.relay.log.vkey,
 		HashAlg: w.alg}))(w.t)
 }

@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/sealpost/sealpost"
+	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/client/clienttest"
 	"github.com/sealpost/sealpost/internal/dispatch"
 	"github.com/sealpost/sealpost/internal/dispatch/dispatchtest"
 	"github.com/sealpost/sealpost/internal/relay/relaytest"
 	"github.com/sealpost/sealpost/internal/signer"
+	"github.com/sealpost/sealpost/internal/store/storetest"
 	"github.com/sealpost/sealpost/internal/translog"
 )
 
@@ -61,6 +65,44 @@ func TestRelayQueueIsBounded(t *testing.T) {
 			t.Errorf("%s: %d pieces of work, want %d", c.what, len(works), c.claimed)
 		}
 	}
+}
+
+// Wall 5: the store in memory that the relay is tested with is held to the contract
+// of the one that a relay really has.
+func TestStoreInMemory(t *testing.T) {
+	kept := map[string]*relaytest.Store{} // by place: opening again finds what was there
+	storetest.Run(t, func(t testing.TB, place string, now func() time.Time) storetest.Store {
+		s := kept[place]
+		if s == nil {
+			s = relaytest.NewStore(t)
+			s.Now, s.Forgiving = now, true
+			kept[place] = s
+		}
+		return memoryStore{s}
+	})
+}
+
+// A memoryStore can be closed, and finds all of it again.
+type memoryStore struct{ *relaytest.Store }
+
+func (memoryStore) Close() error { return nil }
+
+// Wall 5: a whole relay behind the client ends over HTTP is held to the contract of
+// the one in memory that the SDK is tested with.
+func TestRelayOverHTTP(t *testing.T) {
+	clienttest.Relay(t, func(t *testing.T) clienttest.Rig {
+		b := newBank(t)
+		url := "http://" + b.server.listener.Addr().String()
+		sender, err := api.NewSenderClient(url, b.secret, nil)
+		b.must(err)
+		return clienttest.Rig{App: bankApp, Key: b.key, Now: b.stamp, Relay: b.server.statement.Public(), LogKey: b.server.vkey,
+			Sender: sender, Log: sender, Until: b.until,
+			Device: func(key *sealpost.PrivateKey) clienttest.Device {
+				device, err := api.NewDeviceClient(url, key, b.now, rand.Reader, nil)
+				b.must(err)
+				return device
+			}}
+	})
 }
 
 // Wall 5: so is the log.

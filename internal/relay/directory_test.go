@@ -257,6 +257,12 @@ func TestClaimPackages(t *testing.T) {
 		time.Sleep(deviceClaimEvery)
 		_, err = claim()
 		w.wantProblem("later", err, api.ErrNoPackage)
+
+		w.mustPost(sealpost.KeyEvent{Event: sealpost.Revoke, Subject: sealpost.SubjectDevice, App: bank, Created: w.now(), Key: w.device.Public()}, w.sender)
+		_, err = claim()
+		w.wantProblem("a revoked device", err, api.ErrRevokedKey)
+		_, err = w.relay.ClaimPackages(t.Context(), api.Caller{App: "shop"}, w.recipient, []sealpost.KeyID{id})
+		w.wantProblem("another tenant's revoked device", err, api.ErrNotFound)
 	})
 }
 

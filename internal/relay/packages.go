@@ -29,14 +29,20 @@ func (r *Relay) ClaimPackages(ctx context.Context, caller api.Caller, recipient 
 	}
 	seen := map[sealpost.KeyID]bool{}
 	for i, id := range devices {
-		d, p := r.deviceInForce(ctx, id)
-		switch {
-		case seen[id]:
+		if seen[id] {
 			return nil, api.ErrMalformed.With("devices: one stands twice").At(fmt.Sprintf("/devices/%d", i))
-		case p != nil && !p.Is(api.ErrUnknownKey):
-			return nil, p
-		case p != nil || d.App != caller.App || d.Recipient != recipient:
+		}
+		d, err := r.device(ctx, id)
+		switch {
+		case errors.Is(err, sealpost.ErrNotFound):
 			return nil, api.ErrNotFound
+		case err != nil:
+			return nil, r.answer("look up a device", err)
+		case d.App != caller.App || d.Recipient != recipient: // whatever has become of another's
+			return nil, api.ErrNotFound
+		}
+		if p := r.inForce(d, true); p != nil {
+			return nil, p
 		}
 		seen[id] = true
 	}

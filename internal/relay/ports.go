@@ -74,9 +74,9 @@ type Keyring interface {
 	SenderKeyEvents(ctx context.Context, app string) ([]sealpost.Record, error)
 }
 
-// Enrolments are invitations. AnswerEnrolment works once and returns an error
-// matching [sealpost.ErrConflict] after that. Holding the device's enrol event
-// consumes the invitation in the same commit.
+// Enrolments are invitations. AnswerEnrolment works once: the same answer again is
+// no error, another one is an error matching [sealpost.ErrConflict]. Holding the
+// device's enrol event consumes the invitation in the same commit.
 type Enrolments interface {
 	PutEnrolment(ctx context.Context, e sealpost.Enrolment) error
 	Enrolment(ctx context.Context, id sealpost.EnrolmentID) (sealpost.Enrolment, error)

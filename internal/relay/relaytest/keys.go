@@ -1,7 +1,9 @@
 package relaytest
 
 import (
+	"bytes"
 	"context"
+	"reflect"
 	"slices"
 
 	"github.com/sealpost/sealpost"
@@ -23,7 +25,7 @@ func (s *Store) Devices(_ context.Context, app string, r sealpost.Recipient) (ou
 func (s *Store) Device(_ context.Context, id sealpost.KeyID) (sealpost.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d := s.devices[id]; d != nil {
+	if d := s.device(id); d != nil {
 		return d.Device, nil
 	}
 	return sealpost.Device{}, sealpost.ErrNotFound
@@ -35,16 +37,21 @@ func (s *Store) KeyEvents(_ context.Context, app string, r sealpost.Recipient) (
 		if h.KeyEvent == nil || h.KeyEvent.Subject != sealpost.SubjectDevice || h.App != app {
 			return false
 		}
-		d := s.devices[h.KeyEvent.Key.ID()]
+		d := s.device(h.KeyEvent.Key.ID())
 		return d != nil && d.Recipient == r
 	}), nil
 }
 
 // SenderKeys implements the port.
-func (s *Store) SenderKeys(_ context.Context, app string) ([]sealpost.Device, error) {
+func (s *Store) SenderKeys(_ context.Context, app string) (out []sealpost.Device, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.senders[app]), nil
+	for _, d := range s.senders {
+		if d.App == app {
+			out = append(out, d)
+		}
+	}
+	return out, nil
 }
 
 // SenderKeyEvents implements the port.
@@ -55,48 +62,70 @@ func (s *Store) SenderKeyEvents(_ context.Context, app string) ([]sealpost.Recor
 }
 
 // PutEnrolment implements the port.
-func (s *Store) PutEnrolment(_ context.Context, e sealpost.Enrolment) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enrolments[e.ID] = &e
+func (s *Store) PutEnrolment(ctx context.Context, e sealpost.Enrolment) error {
+	end, err := s.write(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if s.enrolment(func(o *sealpost.Enrolment) bool { return o.ID == e.ID || o.Challenge == e.Challenge }) != nil {
+		return sealpost.ErrConflict
+	}
+	s.enrolments = append(s.enrolments, &e)
 	return nil
 }
 
-// Enrolment implements the port.
-func (s *Store) Enrolment(_ context.Context, id sealpost.EnrolmentID) (sealpost.Enrolment, error) {
+func (s *Store) enrolment(is func(*sealpost.Enrolment) bool) *sealpost.Enrolment {
+	if i := slices.IndexFunc(s.enrolments, is); i >= 0 {
+		return s.enrolments[i]
+	}
+	return nil
+}
+
+func (s *Store) findEnrolment(is func(*sealpost.Enrolment) bool) (sealpost.Enrolment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.enrolments[id]; e != nil {
+	if e := s.enrolment(is); e != nil {
 		return *e, nil
 	}
 	return sealpost.Enrolment{}, sealpost.ErrNotFound
 }
 
+// Enrolment implements the port.
+func (s *Store) Enrolment(_ context.Context, id sealpost.EnrolmentID) (sealpost.Enrolment, error) {
+	return s.findEnrolment(func(e *sealpost.Enrolment) bool { return e.ID == id })
+}
+
 // EnrolmentByKey implements the port.
 func (s *Store) EnrolmentByKey(_ context.Context, key sealpost.KeyID) (sealpost.Enrolment, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range s.enrolments {
-		if e.Answer != nil && e.Answer.Key.ID() == key {
-			return *e, nil
-		}
-	}
-	return sealpost.Enrolment{}, sealpost.ErrNotFound
+	return s.findEnrolment(func(e *sealpost.Enrolment) bool { return e.Answer != nil && e.Answer.Key.ID() == key })
 }
 
 // AnswerEnrolment implements the port.
-func (s *Store) AnswerEnrolment(_ context.Context, id sealpost.EnrolmentID, a sealpost.EnrolmentAnswer) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.enrolments[id]
+func (s *Store) AnswerEnrolment(ctx context.Context, id sealpost.EnrolmentID, a sealpost.EnrolmentAnswer) error {
+	end, err := s.write(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	e := s.enrolment(func(e *sealpost.Enrolment) bool { return e.ID == id })
 	switch {
 	case e == nil:
 		return sealpost.ErrNotFound
-	case e.Answer != nil:
+	case e.Answer != nil && !sameAnswer(*e.Answer, a):
 		return sealpost.ErrConflict
+	case len(a.Endpoints) > endpointsMax || tooMany(a.KeyPackages):
+		return errFull
 	}
 	e.Answer = &a
 	return nil
+}
+
+func sameAnswer(a, b sealpost.EnrolmentAnswer) bool {
+	return a.Key == b.Key && a.MAC == b.MAC && reflect.DeepEqual(a.Device, b.Device) && slices.EqualFunc(a.KeyPackages, b.KeyPackages, bytes.Equal) &&
+		slices.EqualFunc(a.Endpoints, b.Endpoints, func(a, b sealpost.Endpoint) bool {
+			return a.Carrier == b.Carrier && a.Kind == b.Kind && a.Reveal() == b.Reveal()
+		})
 }
 
 // Answered implements the port.
@@ -112,23 +141,38 @@ func (s *Store) Answered(_ context.Context, app string, limit int) (out []sealpo
 }
 
 // PutPackages implements the port.
-func (s *Store) PutPackages(_ context.Context, id sealpost.KeyID, packages [][]byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.devices[id]
-	if d == nil {
-		return sealpost.ErrNotFound
+func (s *Store) PutPackages(ctx context.Context, id sealpost.KeyID, packages [][]byte) error {
+	end, err := s.write(ctx)
+	if err != nil {
+		return err
 	}
-	d.packages = append(d.packages, packages...)
+	defer end()
+	d, err := s.inForce(id)
+	if err != nil {
+		return err
+	}
+	pool := slices.Concat(d.packages, packages)
+	if tooMany(pool) {
+		return errFull
+	}
+	d.packages = pool
 	return nil
 }
 
+// tooMany says whether KeyPackages are more or larger than a pool takes.
+func tooMany(packages [][]byte) bool {
+	return len(packages) > packagesMax || slices.ContainsFunc(packages, func(p []byte) bool { return len(p) == 0 || len(p) > packageMax })
+}
+
 // ClaimPackage implements the port.
-func (s *Store) ClaimPackage(_ context.Context, app string, id sealpost.KeyID) ([]byte, int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.devices[id]
-	if d == nil || d.App != app || len(d.packages) == 0 {
+func (s *Store) ClaimPackage(ctx context.Context, app string, id sealpost.KeyID) ([]byte, int, error) {
+	end, err := s.write(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer end()
+	d, err := s.inForce(id)
+	if err != nil || d.App != app || len(d.packages) == 0 {
 		return nil, 0, sealpost.ErrNotFound
 	}
 	pkg := d.packages[0]
@@ -137,21 +181,41 @@ func (s *Store) ClaimPackage(_ context.Context, app string, id sealpost.KeyID) (
 }
 
 // PutEndpoints implements the port.
-func (s *Store) PutEndpoints(_ context.Context, id sealpost.KeyID, endpoints []sealpost.Endpoint) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.devices[id]
-	if d == nil {
-		return sealpost.ErrNotFound
+func (s *Store) PutEndpoints(ctx context.Context, id sealpost.KeyID, endpoints []sealpost.Endpoint) error {
+	end, err := s.write(ctx)
+	if err != nil {
+		return err
 	}
-	d.endpoints = endpoints
+	defer end()
+	d, err := s.inForce(id)
+	if err != nil {
+		return err
+	}
+	if len(endpoints) > endpointsMax {
+		return errFull
+	}
+	d.endpoints = s.number(endpoints)
 	return nil
 }
 
+func (s *Store) number(endpoints []sealpost.Endpoint) (out []endpoint) {
+	for _, e := range endpoints {
+		s.endpoints++
+		out = append(out, endpoint{e, s.endpoints})
+	}
+	return out
+}
+
 // PutAPIKey implements the port.
-func (s *Store) PutAPIKey(_ context.Context, k sealpost.APIKey) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) PutAPIKey(ctx context.Context, k sealpost.APIKey) error {
+	end, err := s.write(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if slices.ContainsFunc(s.apiKeys, func(o sealpost.APIKey) bool { return o.Hash == k.Hash || o.App == k.App && o.Name == k.Name }) {
+		return sealpost.ErrConflict
+	}
 	s.apiKeys = append(s.apiKeys, k)
 	return nil
 }
@@ -181,12 +245,17 @@ func (s *Store) APIKeys(_ context.Context, app string) (out []sealpost.APIKey, e
 }
 
 // RevokeAPIKey implements the port.
-func (s *Store) RevokeAPIKey(_ context.Context, app, name string, at sealpost.UnixMilli) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) RevokeAPIKey(ctx context.Context, app, name string, at sealpost.UnixMilli) error {
+	end, err := s.write(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	for i, k := range s.apiKeys {
 		if k.App == app && k.Name == name {
-			s.apiKeys[i].Revoked = at
+			if k.Revoked == 0 {
+				s.apiKeys[i].Revoked = at
+			}
 			return nil
 		}
 	}
@@ -194,12 +263,16 @@ func (s *Store) RevokeAPIKey(_ context.Context, app, name string, at sealpost.Un
 }
 
 // Nonce implements the port.
-func (s *Store) Nonce(_ context.Context, _ sealpost.KeyID, nonce [16]byte, until sealpost.UnixMilli) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.nonces[nonce]; known {
+func (s *Store) Nonce(ctx context.Context, key sealpost.KeyID, value [16]byte, until sealpost.UnixMilli) (bool, error) {
+	end, err := s.write(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer end()
+	n := nonce{key, value}
+	if _, known := s.nonces[n]; known {
 		return false, nil
 	}
-	s.nonces[nonce] = until
+	s.nonces[n] = until
 	return true, nil
 }

@@ -3,7 +3,6 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -476,15 +475,91 @@ func reopen(t *testing.T, w *World) {
 	if got := w.HoldOne(m); !got.Again {
 		t.Errorf("a message from before: %v", got.Err)
 	}
-	var nonce [16]byte
-	_, err = rand.Read(nonce[:])
-	w.Must(err)
-	cancelled, cancel := context.WithCancel(ctx)
-	cancel()
-	if _, err := w.Hold(cancelled, []sealpost.Hold{w.Message(d.Recipient)}); !errors.Is(err, context.Canceled) {
-		t.Errorf("hold after the context ended: %v", err)
+}
+
+// What is asked for in a context that has ended changes nothing.
+func endedContext(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"), w.Token("tok"))
+	m, lost := w.Message(d.Recipient), w.Message(d.Recipient)
+	w.MustHold(m)
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("package")}))
+	e := w.Invite(d.Recipient)
+	_, a := w.Answer(e, nil, nil)
+	k := sealpost.APIKey{Name: "ci", App: w.App, Hash: sha256.Sum256([]byte("secret")), Scopes: sealpost.ScopeSend, Created: w.Now}
+	next := e
+	next.ID[0], next.Challenge[0] = ^next.ID[0], ^next.Challenge[0]
+	calls := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"spool", func(ctx context.Context) error { return second(w.Spool(ctx, [][]byte{lost.Blob})) }},
+		{"hold", func(ctx context.Context) error { return second(w.Hold(ctx, []sealpost.Hold{lost})) }},
+		{"claim work", func(ctx context.Context) error {
+			work, err := w.ClaimWork(ctx, w.Now, w.Now.Add(time.Minute), all, 1)
+			if err == nil && len(work) != 1 {
+				err = errors.New("nothing is left to claim")
+			}
+			return err
+		}},
+		{"invite", func(ctx context.Context) error { return w.PutEnrolment(ctx, next) }},
+		{"answer", func(ctx context.Context) error { return w.AnswerEnrolment(ctx, e.ID, a) }},
+		{"put a KeyPackage", func(ctx context.Context) error { return w.PutPackages(ctx, d.ID, [][]byte{[]byte("another")}) }},
+		{"claim a KeyPackage", func(ctx context.Context) error {
+			_, left, err := w.ClaimPackage(ctx, w.App, d.ID)
+			if err == nil && left != 1 {
+				err = fmt.Errorf("%d KeyPackages are left, want 1", left)
+			}
+			return err
+		}},
+		{"put endpoints", func(ctx context.Context) error { return w.PutEndpoints(ctx, d.ID, nil) }},
+		{"nonce", func(ctx context.Context) error {
+			fresh, err := w.Nonce(ctx, d.ID, [16]byte{7}, w.Now)
+			if err == nil && !fresh {
+				err = errors.New("the nonce was used")
+			}
+			return err
+		}},
+		{"put an API key", func(ctx context.Context) error { return w.PutAPIKey(ctx, k) }},
+		{"revoke an API key", func(ctx context.Context) error { return w.RevokeAPIKey(ctx, w.App, "ci", w.Now) }},
 	}
-	if _, err := w.Nonce(cancelled, d.ID, nonce, w.Now); !errors.Is(err, context.Canceled) {
-		t.Errorf("nonce after the context ended: %v", err)
+	ended, end := context.WithCancel(ctx)
+	end()
+	for _, c := range calls {
+		if err := c.do(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s after the context ended: %v", c.name, err)
+		}
+	}
+	for _, c := range calls { // each as if for the first time
+		if err := c.do(ctx); err != nil {
+			t.Errorf("%s after one that changed nothing: %v", c.name, err)
+		}
+	}
+}
+
+// spooledAhead: what is spooled before its hold is the message's blob, and what is
+// given up is nobody's.
+func spooledAhead(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"))
+	first, lost, last := w.Message(d.Recipient), w.Message(d.Recipient), w.Message(d.Recipient)
+	spooled, err := w.Spool(ctx, [][]byte{first.Blob, lost.Blob, last.Blob})
+	w.Must(err)
+	if len(spooled) != 3 || spooled[0] == spooled[1] || spooled[1] == spooled[2] || slices.Contains(spooled, sealpost.Spooled{}) {
+		t.Fatalf("three blobs were spooled to %v", spooled)
+	}
+	first.Spooled, last.Spooled = spooled[0], spooled[2]
+	w.MustHold(first, last)
+	w.Must(w.GiveUp(spooled[1:2]))
+	for range 2 {
+		w.Must(w.Sweep(ctx, w.Now))
+		got, err := w.Arrivals(ctx, d.ID, 0, all, 10)
+		if err != nil || len(got) != 2 || !bytes.Equal(got[0].Blob, first.Blob) || !bytes.Equal(got[1].Blob, last.Blob) {
+			t.Errorf("%d messages arrive, want the two with their blobs; %v", len(got), err)
+		}
+		w.Reopen()
+	}
+	if none, err := w.Spool(ctx, nil); err != nil || len(none) != 0 {
+		t.Errorf("no blobs are spooled to %d places, %v", len(none), err)
 	}
 }

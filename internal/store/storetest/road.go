@@ -106,6 +106,7 @@ func oneBadHold(t *testing.T, w *World) {
 	wrong := w.Receipt(m, d, sealpost.Decrypted)
 	wrong.Receipt.Commitment = unknown.Hash
 	wrong.Record = w.Seal(*wrong.Receipt, d, m.ID)
+	wrong = w.Promise(wrong)
 	group := []sealpost.Hold{m, w.Receipt(unknown, d, sealpost.HandedOver), w.Receipt(m, stranger, sealpost.HandedOver), wrong,
 		w.Attempt(m, stranger, 1, sealpost.Accepted, 0), w.Receipt(m, d, sealpost.HandedOver)}
 	held, err := w.Hold(context.Background(), group)
@@ -496,6 +497,9 @@ func lateReceipt(t *testing.T, w *World) {
 func severalDevices(t *testing.T, w *World) {
 	r := Recipient("r")
 	a, b := w.Enrol(r, w.Token("a")), w.Enrol(r, w.Token("b"))
+	if list, err := w.Devices(context.Background(), w.App, r); err != nil || len(list) != 2 || list[0].Key != a.Public() || list[1].Key != b.Public() {
+		t.Errorf("%d devices, want both in the order of their enrolment; %v", len(list), err)
+	}
 	m := w.Message(r)
 	w.MustHold(m)
 	if got := w.Work(all); len(got) != 2 || got[0].Device == got[1].Device {
@@ -678,5 +682,38 @@ func notDue(t *testing.T, w *World) {
 	w.CloseAs(n.ID, sealpost.Delivered)
 	if got := w.Work(all); len(got) != 0 {
 		t.Error("an ended message was to be tried")
+	}
+}
+
+// A caller's limit bounds each answer, and what it left over comes next.
+func limits(t *testing.T, w *World) {
+	ctx := context.Background()
+	d := w.Enrol(Recipient("r"), w.Token("tok"))
+	w.Enrol(d.Recipient, w.Token("another")) // so that a claim ends within a message
+	for range 3 {
+		w.MustHold(w.Message(d.Recipient))
+		e := w.Invite(Recipient("q"))
+		_, a := w.Answer(e, nil, nil)
+		w.Must(w.AnswerEnrolment(ctx, e.ID, a))
+	}
+	for _, want := range []int{3, 3, 0} {
+		work, err := w.ClaimWork(ctx, w.Now, w.Now.Add(time.Minute), all, 3)
+		if err != nil || len(work) != want {
+			t.Errorf("%d tries of at most 3, want %d; %v", len(work), want, err)
+		}
+	}
+	if list, err := w.Answered(ctx, w.App, 2); err != nil || len(list) != 2 {
+		t.Errorf("%d answered invitations of at most 2, %v", len(list), err)
+	}
+	w.Now = w.Now.Add(time.Hour)
+	for _, want := range []int{2, 1} {
+		list, err := w.Closable(ctx, w.Now, 2)
+		if err != nil || len(list) != want {
+			t.Fatalf("%d messages to close of at most 2, want %d; %v", len(list), want, err)
+		}
+		for _, c := range list {
+			w.MustHold(w.Outcome(c))
+		}
+		w.Now = w.Now.Add(time.Second)
 	}
 }

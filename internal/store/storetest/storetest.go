@@ -1,6 +1,7 @@
 // Package storetest is the contract of the relay's store as tests: every
-// implementation passes [Run]. It also makes the honest statements that tests
-// of a store need.
+// implementation passes [Run], the relay's store in memory too (cmd/sealpost,
+// where the rooms meet). It also makes the honest statements that tests of a
+// store need.
 package storetest
 
 import (
@@ -14,6 +15,8 @@ import (
 // A Store is what the relay's rooms ask of a store; the package store has the
 // meaning of each method.
 type Store interface {
+	Spool(ctx context.Context, blobs [][]byte) ([]sealpost.Spooled, error)
+	GiveUp(blobs []sealpost.Spooled) error
 	Hold(context.Context, []sealpost.Hold) ([]sealpost.Held, error)
 	Size(context.Context) (uint64, error)
 	Leaves(ctx context.Context, from uint64, limit int) ([]sealpost.Leaf, error)
@@ -87,6 +90,9 @@ func Run(t *testing.T, open Opener) {
 		"a sender's key comes and goes":          senderKeys,
 		"receipts of one device are bounded":     boundedReceipts,
 		"an ended or expired message is not due": notDue,
+		"an ended context changes nothing":       endedContext,
+		"blobs are spooled ahead of their hold":  spooledAhead,
+		"a limit bounds an answer":               limits,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, NewWorld(t, open)) })
 	}
