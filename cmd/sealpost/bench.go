@@ -77,7 +77,7 @@ It ends with 70 if a promised message is not in the log at the end.`,
 			if duration < time.Second || duration > benchDurationMax || batch < 1 || batch > api.BatchMax {
 				return usage("want --duration of 1s to %v and --batch of 1 to %d", benchDurationMax, api.BatchMax)
 			}
-			spareProcessors()
+			tuneRuntime()
 			b := &acceptBench{duration: duration, batch: batch, words: cmd.ErrOrStderr(), profile: profile}
 			report, err := b.run(cmd.Context())
 			if err != nil {
@@ -137,7 +137,9 @@ func (b *acceptBench) run(ctx context.Context) (r acceptReport, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, b.world.close()) }()
-	if err := b.sign(); err != nil {
+	err = b.sign()
+	defer b.bodies.free()
+	if err != nil {
 		return r, err
 	}
 	r.Batch, r.SenderKeys, r.Connections = b.batch, benchSenders, b.connections()
@@ -278,6 +280,7 @@ func readInto(r io.Reader, b []byte) ([]byte, error) {
 // accept measures the relay and checks every promise afterwards.
 func (b *acceptBench) accept(ctx context.Context, r *acceptReport) error {
 	answers := newPile(b.bodies.len())
+	defer answers.free()
 	stop, err := startProfile(b.profile)
 	if err != nil {
 		return err

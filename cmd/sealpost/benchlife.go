@@ -70,7 +70,7 @@ It ends with 70 if a complete message lacks its outcome or its leaf at the end.`
 			if duration < time.Second || duration > benchDurationMax {
 				return usage("want --duration of 1s to %v", benchDurationMax)
 			}
-			spareProcessors()
+			tuneRuntime()
 			b := &lifecycleBench{duration: duration, words: cmd.ErrOrStderr(), profile: profile}
 			r, err := b.run(cmd.Context())
 			if err != nil {

@@ -2,9 +2,11 @@ package main
 
 import "sync"
 
-// A pile keeps many byte strings in a few pieces of memory. A bench holds hundreds
-// of thousands of requests and answers; as objects of their own they would make
-// each garbage collection stall the relay that is measured in the same process.
+// A pile keeps many byte strings in a few pieces of memory beside the heap. A bench
+// holds up to a gigabyte of requests and answers. As objects they would make each
+// garbage collection stall the relay that is measured in the same process; as heap
+// they would let it collect so rarely that it works through a gigabyte of its own
+// (measured: a tenth less of batches than with the heap that a relay has).
 type pile struct {
 	mu     sync.Mutex
 	pieces [][]byte
@@ -26,12 +28,20 @@ func (p *pile) put(i int, b []byte) {
 	defer p.mu.Unlock()
 	last := len(p.pieces) - 1
 	if last < 0 || cap(p.pieces[last])-len(p.pieces[last]) < len(b) {
-		p.pieces = append(p.pieces, make([]byte, 0, max(pilePiece, len(b))))
+		p.pieces = append(p.pieces, pageMemory(max(pilePiece, len(b)))[:0])
 		last++
 	}
 	from := len(p.pieces[last])
 	p.pieces[last] = append(p.pieces[last], b...)
 	p.at[i] = pilePlace{int32(last), int32(from), int32(from + len(b))}
+}
+
+// free gives the memory back; nothing that get returned may be read any more.
+func (p *pile) free() {
+	for _, piece := range p.pieces {
+		freePages(piece[:cap(piece)])
+	}
+	p.pieces, p.at = nil, nil
 }
 
 // get is what was put, nil where nothing was. It is not to be called while

@@ -10,6 +10,7 @@ import (
 // than a piece, and where nothing was put there is nothing.
 func TestPileKeepsWhatIsPut(t *testing.T) {
 	p := newPile(66)
+	defer p.free()
 	var all sync.WaitGroup
 	for i := range 64 {
 		all.Go(func() { p.put(i, bytes.Repeat([]byte{byte(i)}, 1+i*20_000)) })

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,14 +33,24 @@ import (
 // appended in between is seen by nobody before the next checkpoint.
 const appendsPerCheckpoint = 10
 
-// spareProcessors lets one more goroutine run than there are processors, unless
-// GOMAXPROCS says how many. One that waits for a sync keeps its place for up to
-// 10 ms before the runtime gives it to another; with one place to spare the
-// processors stay busy. Measured on two: without it 5 % less of batches and a
-// tenth less of whole lifecycles, with two to spare a tenth less of both.
-func spareProcessors() {
+// gcPercent lets the heap grow to four times what is in use before it is collected:
+// what a relay has in use is mostly what was just held, and collecting it again and
+// again found little. Measured: 9 % of all CPU at full load.
+const gcPercent = 300
+
+// tuneRuntime sets the runtime up for a relay, where GOMAXPROCS and GOGC do not say
+// otherwise; GOMEMLIMIT bounds memory as ever.
+//
+// One more goroutine may run than there are processors: one that waits for a sync
+// keeps its place for up to 10 ms before the runtime gives it to another, and with a
+// place to spare the processors stay busy. Measured on two: without it a tenth less
+// of whole lifecycles, with two to spare a tenth less as well.
+func tuneRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 }
 
@@ -335,7 +346,7 @@ no tenant yet. Once it takes requests it prints one line of JSON.`,
 			if err != nil {
 				return err
 			}
-			spareProcessors()
+			tuneRuntime()
 			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			s, err := openServer(cmd.Context(), cfg, logger)
 			if err != nil {
