@@ -197,10 +197,10 @@ func (r *Relay) verdict(ctx context.Context, it *item) api.Verdict {
 	case it.held.Err != nil:
 		return api.Verdict{Problem: r.answer("hold a submission", it.held.Err)}
 	}
-	return api.Verdict{Accepted: accepted(it.held.Record, it.held.Again)}
+	return api.Verdict{Accepted: accepted(&it.held.Record, it.held.Again)}
 }
 
-func accepted(rec sealpost.Record, again bool) *api.Accepted {
+func accepted(rec *sealpost.Record, again bool) *api.Accepted {
 	return &api.Accepted{ID: rec.ID, Salt: rec.Salt[:], Promise: rec.Promise, Again: again}
 }
 
@@ -219,5 +219,5 @@ func (r *Relay) heldBefore(ctx context.Context, it *item) *api.Accepted {
 		r.answer("read a held commitment", err)
 		return nil
 	}
-	return accepted(rec, true)
+	return accepted(&rec, true)
 }

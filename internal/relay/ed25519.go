@@ -23,6 +23,9 @@ const (
 
 var zip215 = &ed25519.Options{Verify: ed25519.VerifyOptionsZIP_215}
 
+// verifiers keep the memory of a batch for the next one.
+var verifiers = sync.Pool{New: func() any { return ed25519.NewBatchVerifierWithCapacity(batchMax) }}
+
 // An ed25519Judge verifies many signatures. A key under which a signature was
 // wrong is judged singly for a while, so that one sender cannot spoil the
 // batches of the others. It may be used concurrently.
@@ -102,7 +105,8 @@ func (j *ed25519Judge) divide(batch []entry) (sound, refused []*item) {
 }
 
 func (j *ed25519Judge) allSound(batch []entry) bool {
-	v := ed25519.NewBatchVerifierWithCapacity(len(batch))
+	v := verifiers.Get().(*ed25519.BatchVerifier)
+	defer func() { verifiers.Put(v.Reset()) }()
 	var message []byte // which the verifier hashes and does not keep
 	for _, e := range batch {
 		message = e.check.message.AppendToBeSigned(message[:0])

@@ -41,6 +41,7 @@ type committer struct {
 	unsure  func() // what the store has is not known
 
 	revoked map[sealpost.KeyID]time.Time // by events held since the start
+	holds   []sealpost.Hold              // of one group after the other
 }
 
 func newCommitter(cfg Config, s *stage, settled func([]*item, news), unsure func()) *committer {
@@ -63,8 +64,12 @@ func (c *committer) commit(ctx context.Context, group []*item) error {
 		return nil
 	}
 	inOrder(group)
-	holds := holdsOf(group)
-	held, err := c.hold(ctx, holds)
+	for _, it := range group {
+		c.holds = append(c.holds, it.hold)
+	}
+	held, err := c.hold(ctx, c.holds)
+	clear(c.holds)
+	c.holds = c.holds[:0]
 	if err != nil {
 		c.logger.Error("turn a group away", "statements", len(group), "err", err)
 		turnAllAway(group, err)
@@ -155,7 +160,7 @@ type news struct {
 // before and none is new: the end tells the projector to read the store.
 func (c *committer) note(group []*item, held []sealpost.Held) (n news) {
 	for i, it := range group {
-		it.held = held[i]
+		it.held = &held[i]
 		if it.held.Err != nil {
 			continue
 		}
@@ -251,7 +256,7 @@ func (r *Relay) HoldAll(ctx context.Context, holds []sealpost.Hold) ([]sealpost.
 		if it.problem != nil {
 			return nil, errors.Join(it.err, it.problem)
 		}
-		held[i] = it.held
+		held[i] = *it.held
 	}
 	return held, nil
 }

@@ -20,8 +20,8 @@ type item struct {
 	check  signatureCheck // zero: needs none
 	late   *api.Problem   // turns it away once its signature is sound
 
-	at      time.Time // of admission
-	held    sealpost.Held
+	at      time.Time      // of admission
+	held    *sealpost.Held // once it is held
 	problem *api.Problem
 	err     error // a fault of ours, with problem set
 	ticket  *ticket

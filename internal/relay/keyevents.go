@@ -23,7 +23,7 @@ func (r *Relay) PostKeyEvent(ctx context.Context, caller api.Caller, statement [
 		return api.Accepted{}, p
 	}
 	if rec, err := r.cfg.Store.RecordByHash(ctx, caller.App, sealpost.KindKeyEvent, s.Hash()); err == nil {
-		return *accepted(rec, true), nil
+		return *accepted(&rec, true), nil
 	} else if !errors.Is(err, sealpost.ErrNotFound) {
 		return api.Accepted{}, r.answer("look up a key event", err)
 	}
@@ -43,7 +43,7 @@ func (r *Relay) PostKeyEvent(ctx context.Context, caller api.Caller, statement [
 	if v := r.receiptVerdict(it); v.Problem != nil {
 		return api.Accepted{}, v.Problem
 	}
-	return *accepted(it.held.Record, it.held.Again), nil
+	return *accepted(&it.held.Record, it.held.Again), nil
 }
 
 func readKeyEvent(caller api.Caller, statement []byte) (s sealpost.Signed, e sealpost.KeyEvent, p *api.Problem) {

@@ -94,14 +94,6 @@ func (p *preparer) spool(ctx context.Context, group []*item) error {
 	return nil
 }
 
-func holdsOf(group []*item) []sealpost.Hold {
-	holds := make([]sealpost.Hold, len(group))
-	for i, it := range group {
-		holds[i] = it.hold
-	}
-	return holds
-}
-
 // fill draws the salts and makes leaves and promises.
 func (p *preparer) fill(group []*item) error {
 	salts := make([]byte, len(group)*len(sealpost.Salt{}))

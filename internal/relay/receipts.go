@@ -56,7 +56,7 @@ func (r *Relay) receiptVerdict(it *item) api.Verdict {
 	case it.held.Err != nil:
 		return api.Verdict{Problem: r.answer("hold a receipt", it.held.Err)}
 	}
-	return api.Verdict{Accepted: accepted(it.held.Record, it.held.Again)}
+	return api.Verdict{Accepted: accepted(&it.held.Record, it.held.Again)}
 }
 
 // checkReceipt makes the item of a receipt. R59: it must name the very
