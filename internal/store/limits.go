@@ -34,7 +34,7 @@ const (
 	deviceCache    = 1 << 16          // devices kept in memory
 	recipientCache = 1 << 16
 	dataKeyCache   = 1 << 12
-	recentMax      = 64 << 20 // bytes of messages kept in memory until their outcome
+	recentMax      = 32 << 20 // bytes of messages kept in memory until their outcome
 	promiseCache   = 1 << 8   // promises of groups, 16 KiB each
 	inboxMax       = 1 << 20  // open routes kept in memory, beyond which the older half goes to disk
 	inboxSpan      = 1 << 20  // seqs from the mark on that [Open] walks along
