@@ -13,8 +13,9 @@ import (
 // Statements are everything that was ever held.
 //
 // Spool makes the blobs of a group durable ahead of Hold, and says where each is,
-// which the hold of its commitment then tells. GiveUp takes back what was spooled for statements that
-// are not held after all. Another goroutine than Hold's calls Spool.
+// which the hold of its commitment then tells. GiveUp takes back what was spooled
+// for statements that are not held after all. Another goroutine than Hold's calls
+// Spool.
 //
 // Hold makes one group durable, all or none, and numbers its new statements
 // with the next seqs, without gaps, in the order of the slice; seqs start at 0.

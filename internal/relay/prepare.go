@@ -79,9 +79,6 @@ func (p *preparer) spool(ctx context.Context, group []*item) error {
 			blobs = append(blobs, it.hold.Blob)
 		}
 	}
-	if len(blobs) == 0 {
-		return nil
-	}
 	spooled, err := p.store.Spool(ctx, blobs)
 	if err != nil {
 		return err

@@ -225,9 +225,9 @@ func (p *projector) batch(ctx context.Context) ([]sealpost.Leaf, error) {
 		n := toFullFile(p.next, min(len(p.leaves), appendMax))
 		return p.leaves[:n:n], nil
 	}
-	n := min(p.end-p.next, appendMax)
+	n := toFullFile(p.next, int(min(p.end-p.next, appendMax)))
 	p.mu.Unlock()
-	leaves, err := p.store.Leaves(ctx, p.next, int(n))
+	leaves, err := p.store.Leaves(ctx, p.next, n)
 	p.mu.Lock()
 	if err == nil && len(leaves) == 0 {
 		err = errors.New("the store has none")

@@ -11,7 +11,7 @@ import (
 // is busy.
 const lingerMax = 5 * time.Millisecond
 
-// Traffic counts what is busy behind some point of the pipeline. Large groups cost
+// A traffic counts what is busy behind some point of the pipeline. Large groups cost
 // less for each statement than small ones, so a group grows while it could not go
 // on anyway, and is taken as it is where it could.
 type traffic struct {
@@ -21,36 +21,36 @@ type traffic struct {
 }
 
 func newTraffic() *traffic {
-	l := &traffic{calm: make(chan struct{})}
-	close(l.calm)
-	return l
+	t := &traffic{calm: make(chan struct{})}
+	close(t.calm)
+	return t
 }
 
-func (l *traffic) enter() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.busy++; l.busy == 1 {
-		l.calm = make(chan struct{})
+func (t *traffic) enter() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy++; t.busy == 1 {
+		t.calm = make(chan struct{})
 	}
 }
 
-func (l *traffic) leave() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.busy--; l.busy == 0 {
-		close(l.calm)
+func (t *traffic) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy--; t.busy == 0 {
+		close(t.calm)
 	}
 }
 
-func (l *traffic) whenCalm() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.calm
+func (t *traffic) whenCalm() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.calm
 }
 
 // linger lets a queue grow until it has enough, or nothing is busy any more.
-func (l *traffic) linger(q *queue, enough int) {
-	calm := l.whenCalm()
+func (t *traffic) linger(q *queue, enough int) {
+	calm := t.whenCalm()
 	select {
 	case <-calm:
 		return
@@ -100,11 +100,11 @@ func (s *stage) setBusy(is bool) {
 		return
 	}
 	s.isBusy = is
-	for _, l := range s.of {
+	for _, t := range s.of {
 		if is {
-			l.enter()
+			t.enter()
 		} else {
-			l.leave()
+			t.leave()
 		}
 	}
 }

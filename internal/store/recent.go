@@ -88,7 +88,7 @@ func (r *recent) saved(row messageRow) {
 		return
 	}
 	m.row = row
-	if row.blob.segment == 0 {
+	if row.blob.segment == 0 && m.blob != nil {
 		r.bytes -= len(m.blob)
 		m.blob, m.sealed = nil, sealpost.Sealed{}
 		m.statement = bytes.Clone(m.statement) // it may lie beside the blob
