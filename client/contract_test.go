@@ -9,6 +9,17 @@ import (
 	"github.com/sealpost/sealpost/mls/mlstest"
 )
 
+// The contract names the SDK's interfaces anew, because the SDK's own tests are made
+// of it. They are the same, either way.
+var (
+	_ clienttest.Sender = SenderAPI(nil)
+	_ SenderAPI         = clienttest.Sender(nil)
+	_ clienttest.Device = DeviceAPI(nil)
+	_ DeviceAPI         = clienttest.Device(nil)
+	_ clienttest.Log    = LogReader(nil)
+	_ LogReader         = clienttest.Log(nil)
+)
+
 // DESIGN section 5, wall 5: the relay in memory, where it does not lie, is held to
 // the contract of a whole one (cmd/sealpost).
 func TestRelayInMemory(t *testing.T) {

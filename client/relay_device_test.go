@@ -198,14 +198,7 @@ func (r deviceFace) receipt(ctx context.Context, raw []byte) api.Verdict {
 	}
 	again := r.held(raw) != nil
 	h := r.hold(signed, x.ID, r.messages[x.ID].sealed.Commitment().Recipient, 0)
-	if err := r.done("PostReceipts"); err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	v := api.Verdict{Accepted: accept(h, again)}
-	if r.bend != nil {
-		r.bend("PostReceipts", &v)
-	}
-	return v
+	return r.verdict("PostReceipts", h, again)
 }
 
 // checkReceipt is what a relay checks of a receipt, in its order.

@@ -40,14 +40,7 @@ func (r senderFace) submit(ctx context.Context, s sealpost.Sealed) api.Verdict {
 		h, again = r.hold(s.Statement(), c.ID, c.Recipient, c.Expires.Add(sealpost.OutcomeGrace)), false
 		r.messages[c.ID] = &heldMessage{seq: r.seqOf(h), sealed: s, to: r.devicesOf(c.Recipient)}
 	}
-	if err := r.done("Submit"); err != nil {
-		return api.Verdict{Problem: api.ProblemOf(err)}
-	}
-	v := api.Verdict{Accepted: accept(h, again)}
-	if r.bend != nil {
-		r.bend("Submit", &v)
-	}
-	return v
+	return r.verdict("Submit", h, again)
 }
 
 // check is what a relay checks of a submission, in its order.

@@ -262,6 +262,18 @@ func (r *memoryRelay) exhibit(h *heldRecord) api.Exhibit {
 	return api.Exhibit{Seq: uint64(seq), Statement: h.statement, Salt: h.salt[:], Promise: h.promise, Proof: r.log.prove(int64(seq))}
 }
 
+// verdict answers a call that held something, as the test wants it answered.
+func (r *memoryRelay) verdict(name string, h *heldRecord, again bool) api.Verdict {
+	if err := r.done(name); err != nil {
+		return api.Verdict{Problem: api.ProblemOf(err)}
+	}
+	v := api.Verdict{Accepted: accept(h, again)}
+	if r.bend != nil {
+		r.bend(name, &v)
+	}
+	return v
+}
+
 func accept(h *heldRecord, again bool) *api.Accepted {
 	return &api.Accepted{ID: h.id, Salt: h.salt[:], Promise: h.promise, Again: again}
 }

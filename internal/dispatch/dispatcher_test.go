@@ -55,6 +55,12 @@ func newScripted(carrier sealpost.Carrier, answer func(ctx context.Context, n in
 	}}
 }
 
+// hangs answers when it is cut off.
+func hangs(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
+	<-ctx.Done()
+	return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
+}
+
 func always(r dispatch.Result) func(context.Context, int, sealpost.Sealed) dispatch.Result {
 	return func(context.Context, int, sealpost.Sealed) dispatch.Result { return r }
 }
@@ -297,10 +303,7 @@ func TestStorm(t *testing.T) {
 // One dead route does not starve another: each has its own workers and queue.
 func TestDeadRouteStarvesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dead := newScripted(sealpost.RCS, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
-			<-ctx.Done()
-			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
-		})
+		dead := newScripted(sealpost.RCS, hangs)
 		good := newScripted(sealpost.FCM, always(taken))
 		w := newWorld(t, dead, good)
 		w.add(0, 500, sealpost.RCS, time.Hour)
@@ -358,10 +361,7 @@ func TestLeaseCoversAttempt(t *testing.T) {
 // An attempt does not outlast the deadline of its message.
 func TestAttemptEndsByDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newScripted(sealpost.FCM, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
-			<-ctx.Done()
-			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
-		})
+		c := newScripted(sealpost.FCM, hangs)
 		w := newWorld(t, c)
 		w.add(0, 1, sealpost.FCM, 4*time.Second)
 		time.Sleep(time.Minute)
@@ -435,10 +435,7 @@ func TestDrain(t *testing.T) {
 // A carrier that never ends cannot hold a stop up for longer than Drain.
 func TestDrainIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newScripted(sealpost.FCM, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
-			<-ctx.Done()
-			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
-		})
+		c := newScripted(sealpost.FCM, hangs)
 		c.traits.Timeout = 25 * time.Second
 		w := newWorld(t, c)
 		w.add(0, 1, sealpost.FCM, time.Hour)
@@ -484,10 +481,7 @@ func TestGiveBackIsBounded(t *testing.T) {
 // only those, whose results are lost with it, keep their lease.
 func TestDrainGivesBackBesideHangingAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newScripted(sealpost.FCM, func(ctx context.Context, _ int, _ sealpost.Sealed) dispatch.Result {
-			<-ctx.Done()
-			return dispatch.Result{Outcome: sealpost.Ambiguous, Code: "TIMEOUT"}
-		})
+		c := newScripted(sealpost.FCM, hangs)
 		c.traits.Timeout = 25 * time.Second
 		w := newWorld(t, c)
 		w.add(0, 50, sealpost.FCM, time.Hour)

@@ -82,9 +82,7 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 		r := rig(t)
 		r.Add(1)
 		w := claim(t, r, 1, 1)
-		complete(t, r, dispatch.Done{
-			Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: sealpost.FromTime(r.Now()),
-		})
+		complete(t, r, unsent(&w[0], dispatch.CodeRouteShut, sealpost.FromTime(r.Now())))
 		if again := claim(t, r, 1, 1); again[0].Number != 1 {
 			t.Errorf("number %d after no attempt, want 1", again[0].Number)
 		}
@@ -95,7 +93,7 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 		w := claim(t, r, 2, 2)
 		later := sealpost.FromTime(r.Now()).Add(lease / 4)
 		complete(t, r, attempted(t, r, &w[0], sealpost.Accepted, 0),
-			dispatch.Done{Work: &w[1], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: later})
+			unsent(&w[1], dispatch.CodeRouteShut, later))
 		claim(t, r, 2, 0)
 		r.Advance(lease/4 + time.Millisecond)
 		if again := claim(t, r, 2, 1); again[0].Message.ID != w[1].Message.ID || again[0].Number != 1 {
@@ -129,7 +127,7 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 		r := rig(t)
 		r.Add(1)
 		w := claim(t, r, 1, 1)
-		complete(t, r, dispatch.Done{Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: sealpost.FromTime(r.Now())})
+		complete(t, r, unsent(&w[0], dispatch.CodeRouteShut, sealpost.FromTime(r.Now())))
 		r.Advance(lease + time.Millisecond)
 		if again := claim(t, r, 10, 1); again[0].Lease.Time().Sub(r.Now()) < lease-time.Second {
 			t.Errorf("lease %v is of before", again[0].Lease)
@@ -141,13 +139,10 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 		r.Add(7)
 		w := claim(t, r, 7, 7)
 		now := sealpost.FromTime(r.Now())
-		back := func(w *sealpost.Work, code string, retry sealpost.UnixMilli) dispatch.Done {
-			return dispatch.Done{Work: w, Result: dispatch.Result{Code: code}, Retry: retry}
-		}
 		// The last is not named: it may have been sent.
 		complete(t, r, attempted(t, r, &w[0], sealpost.Accepted, 0), attempted(t, r, &w[1], sealpost.Transient, lease/2),
-			back(&w[2], dispatch.CodeShutdown, now), back(&w[3], dispatch.CodeRouteShut, now.Add(lease/2)),
-			back(&w[4], dispatch.CodeRouteShut, now.Add(2*lease)), back(&w[5], dispatch.CodeLeaseSpent, now))
+			unsent(&w[2], dispatch.CodeShutdown, now), unsent(&w[3], dispatch.CodeRouteShut, now.Add(lease/2)),
+			unsent(&w[4], dispatch.CodeRouteShut, now.Add(2*lease)), unsent(&w[5], dispatch.CodeLeaseSpent, now))
 		for range 2 { // the second finds nothing to give back
 			if err := r.Queue.GiveBack(t.Context()); err != nil {
 				t.Fatalf("give back: %v", err)
@@ -183,7 +178,7 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 		r := rig(t)
 		r.Add(1)
 		w := claim(t, r, 1, 1)
-		complete(t, r, dispatch.Done{Work: &w[0], Result: dispatch.Result{Code: dispatch.CodeRouteShut}, Retry: sealpost.FromTime(r.Now())})
+		complete(t, r, unsent(&w[0], dispatch.CodeRouteShut, sealpost.FromTime(r.Now())))
 		claim(t, r, 1, 1) // and it may have been sent since
 		if err := r.Queue.GiveBack(t.Context()); err != nil {
 			t.Fatalf("give back: %v", err)
@@ -202,6 +197,11 @@ func Queue(t *testing.T, rig func(t *testing.T) QueueRig) {
 			t.Error("new work did not wake the dispatcher")
 		}
 	})
+}
+
+// unsent is work that comes back without an attempt.
+func unsent(w *sealpost.Work, code string, retry sealpost.UnixMilli) dispatch.Done {
+	return dispatch.Done{Work: w, Result: dispatch.Result{Code: code}, Retry: retry}
 }
 
 func attempted(t *testing.T, r QueueRig, w *sealpost.Work, outcome sealpost.Result, retry time.Duration) dispatch.Done {
