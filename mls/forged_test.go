@@ -318,7 +318,7 @@ func TestCommitIsChecked(t *testing.T) {
 	for name, err := range map[string]error{
 		"protect": second(g[2].Protect(nil, nil)), "process": second(g[2].Process(staged.Commit)),
 		"marshal": second(g[2].Marshal()), "export": second(g[2].Export("x", nil, 1)), "add": second(g[2].Add(pub)),
-		"skip": g[2].SkipTo(1), "apply": g[2].Apply(staged), "info": second(g[2].GroupInfo()),
+		"skip": g[2].SkipTo(1), "apply": g[2].Apply(staged), "info": second(g[2].GroupInfo(GroupInfoOptions{})),
 	} {
 		if !errors.Is(err, ErrRemoved) {
 			t.Errorf("%s after removal: %v", name, err)

@@ -181,29 +181,6 @@ func (g *Group) Export(label string, context []byte, n int) ([]byte, error) {
 	return g.cur().cs.export(g.cur().keys.exporter, label, context, n), nil
 }
 
-// GroupInfo is a signed description of the current epoch with its ratchet tree,
-// an MLSMessage. It holds no secret, but names all members.
-func (g *Group) GroupInfo() ([]byte, error) {
-	if g.cur() == nil {
-		return nil, ErrRemoved
-	}
-	gi, err := g.cur().groupInfo(g.s.signer)
-	if err != nil {
-		return nil, err
-	}
-	return writeMessage(wireGroupInfo, gi.write), nil
-}
-
-func (e *epoch) groupInfo(sg Signer) (*groupInfo, error) {
-	gi := &groupInfo{
-		context:         e.context,
-		extensions:      extensions{{extRatchetTree, e.tree.encode()}},
-		confirmationTag: e.confirmationTag,
-		signer:          e.own,
-	}
-	return gi, gi.sign(sg)
-}
-
 // Generation is the next generation this member's application messages use.
 func (g *Group) Generation() uint32 {
 	if g.cur() == nil {

@@ -159,7 +159,7 @@ func (g *Group) finish(c *commit, x *transition, fresh *freshPath) (*Staged, err
 	if err != nil {
 		return nil, err
 	}
-	gi, err := after.groupInfo(g.s.signer)
+	gi, err := after.groupInfo(g.s.signer, GroupInfoOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -158,7 +158,7 @@ func (j *joining) join(w *welcome) (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := j.tree(gi)
+	t, err := gi.openTree(cs, j.external, j.v, j.p)
 	if err != nil {
 		return nil, err
 	}
@@ -188,46 +188,6 @@ func (j *joining) pskSecret(ids []pskID) ([]byte, error) {
 		}
 	}
 	return j.k.suite.pskSecret(ids, j.p.externalPSK)
-}
-
-// tree finds the ratchet tree and holds it to the GroupInfo and to 12.4.3.1.
-func (j *joining) tree(gi *groupInfo) (*tree, error) {
-	cs := j.k.suite
-	if gi.context.suite != cs.id {
-		return nil, refused("group of cipher suite %d", gi.context.suite)
-	}
-	encoded, ok := gi.extensions.find(extRatchetTree)
-	if !ok {
-		encoded = j.external
-	}
-	if encoded == nil {
-		return nil, refused("welcome carries no ratchet tree and none was given")
-	}
-	t, err := readTree(encoded, j.p.Limits)
-	if err != nil {
-		return nil, fmt.Errorf("read ratchet tree: %w", err)
-	}
-	signer := t.leaf(gi.signer)
-	if signer == nil {
-		return nil, refused("group info is signed by blank leaf %d", gi.signer)
-	}
-	if err := gi.verify(cs, signer.signatureKey); err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(t.rootHash(cs), gi.context.treeHash) {
-		return nil, refused("tree hash")
-	}
-	req, err := gi.context.extensions.required(j.p.Limits.Items)
-	if err != nil {
-		return nil, fmt.Errorf("read required capabilities: %w", err)
-	}
-	if err := t.validate(cs, gi.context.groupID, req); err != nil {
-		return nil, err
-	}
-	if err := t.supports(gi.context.extensions); err != nil {
-		return nil, err
-	}
-	return t, t.validateCredentials(j.v)
 }
 
 // privateKeys are the keys of the joiner's leaf and, with a path secret, of the
