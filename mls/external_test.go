@@ -398,7 +398,7 @@ func TestGroupInfoIsChecked(t *testing.T) {
 				t.Errorf("suite %d: %s: entered", s, name)
 			}
 		}
-		for name, v := range map[string]Validator{"knows nobody": only("nobody"), "does not know the joiner": only("bank")} {
+		for name, v := range map[string]Validator{"knows only the joiner": only("tablet"), "does not know the joiner": binding{"tablet": nil}} {
 			if _, _, err := enter(remake(true, func(*groupInfo) {}), v); !errors.Is(err, ErrRefused) {
 				t.Errorf("suite %d: a validator that %s: %v", s, name, err)
 			}

@@ -23,6 +23,7 @@ type proposal struct {
 	reInit     reInit
 	kemOutput  []byte // proposalExternalInit
 	extensions extensions
+	bare       bool // the type alone, see SignedProposal
 }
 
 // reInit is ReInit, 12.1.5.
