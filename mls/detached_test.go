@@ -219,8 +219,12 @@ func TestSignedProposal(t *testing.T) {
 				"transcript": spoiled(func(c *groupContext) { c.confirmed[0] ^= 1 }),
 				"extensions": spoiled(func(c *groupContext) { c.extensions = extensions{{0xf00d, []byte{}}} }),
 			} {
-				if _, err := VerifySignedProposal(msg, receiptType, ctx, b.signer.Public()); err == nil {
-					t.Errorf("an auditor accepts it with another %s", name)
+				want := map[string]error{"group": ErrWrongGroup, "epoch": ErrWrongEpoch}[name]
+				if want == nil {
+					want = ErrRefused
+				}
+				if _, err := VerifySignedProposal(msg, receiptType, ctx, b.signer.Public()); !errors.Is(err, want) {
+					t.Errorf("an auditor with another %s: %v", name, err)
 				}
 			}
 			// A leaf that does not list the type, and an epoch that is over.
