@@ -13,25 +13,13 @@ const receiptType = 0xf002 // private use
 func listing(t *testing.T, s Suite, kind uint16) (a, b *person, ga, gb *Group) {
 	t.Helper()
 	a, b = newPerson(t, s, "bank"), newPerson(t, s, "phone")
+	a.policy.Support.Proposals, b.policy.Support.Proposals = []uint16{kind}, []uint16{kind}
 	ga = a.create(t, s)
-	e := ga.cur()
-	l := *e.tree.leaf(0)
-	l.capabilities.proposals = append(l.capabilities.proposals, kind)
-	_, priv := b.keyPackage(t, s)
-	k := priv.k()
-	k.kp.leaf.capabilities.proposals = append(k.kp.leaf.capabilities.proposals, kind)
-	err := errors.Join(l.sign(a.signer, nil, 0), k.kp.leaf.sign(b.signer, nil, 0))
+	pub, priv, err := NewKeyPackage(s, b.credential(), b.signer, KeyPackageOptions{NotAfter: 1 << 40, Support: b.policy.Support})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k.kp.signature, err = sign(b.signer, "KeyPackageTBS", encode(k.kp.writeUnsigned)); err != nil {
-		t.Fatal(err)
-	}
-	k.pub, k.ref = encode(k.kp.write), k.kp.ref(k.suite)
-	e.tree.set(0, node{leaf: &l})
-	e.context.treeHash = e.tree.rootHash(e.cs)
-	e.encoded = e.context.encode()
-	staged, err := ga.Add(priv.Public())
+	staged, err := ga.Add(pub)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +222,7 @@ func TestSignedProposal(t *testing.T) {
 			if _, err := ga.OpenSignedProposal(msg, receiptType); !errors.Is(err, ErrRefused) {
 				t.Errorf("of a leaf that does not list it: %v", err)
 			}
-			staged, err := gb.Commit()
+			staged, err := gb.Commit(CommitOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,12 +6,6 @@ import (
 	"fmt"
 )
 
-// externalPub is the public half of an epoch's external key pair, 8.3.
-func (e *epoch) externalPub() ([]byte, error) {
-	_, pub, err := e.cs.keyPair(e.keys.external)
-	return pub, err
-}
-
 // ExternalOptions are what an external join may do beyond joining.
 type ExternalOptions struct {
 	// Resync names the leaf of an older appearance of the joiner, which the same
@@ -163,8 +157,7 @@ func (j *entering) path() (*transition, error) {
 		return nil, err
 	}
 	template := new(leafNode)
-	from, to := j.policy.ownLifetime()
-	spare, err := newLeaf(cs, template, j.credential, j.signer, from, to, false, j.policy.Rand)
+	spare, err := newLeaf(cs, template, j.credential, j.signer, j.policy.ownLeaf(), j.policy.Rand)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,11 @@ func (p *person) take(t testing.TB, g *Group, commit []byte) (*Group, bool) {
 	if err != nil {
 		t.Fatalf("%s follows a commit: %v", p.name, err)
 	}
-	if ev.(CommitApplied).OwnRemoved {
+	s := ev.(*Staged)
+	if err := g.Apply(s); err != nil {
+		t.Fatalf("%s applies a commit: %v", p.name, err)
+	}
+	if s.Summary.OwnRemoved {
 		return g, true
 	}
 	return p.restore(t, g), false
@@ -133,7 +137,7 @@ func TestExternalJoin(t *testing.T) {
 				t.Fatal("nobody is out after a resync")
 			}
 			// A member of old commits, and who entered follows.
-			staged, err := g[0].Commit()
+			staged, err := g[0].Commit(CommitOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

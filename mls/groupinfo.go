@@ -81,7 +81,7 @@ func (e *epoch) groupInfo(sg Signer, o GroupInfoOptions) (*groupInfo, error) {
 		gi.extensions = append(gi.extensions, extension{extRatchetTree, e.tree.encode()})
 	}
 	if o.External {
-		pub, err := e.externalPub()
+		_, pub, err := e.cs.keyPair(e.keys.external)
 		if err != nil {
 			return nil, err
 		}
