@@ -3,7 +3,6 @@ package mls
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"testing"
 )
 
@@ -52,79 +51,6 @@ func TestWelcomeWithPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	agree(t, g[0], g1, g2)
-}
-
-// TestExternalSender: only a listed one, only proposals, only with its own key.
-func TestExternalSender(t *testing.T) {
-	_, g := trio(t, X25519AES128)
-	server := newPerson(t, X25519AES128, "server")
-	senders := extensions{{extExternalSenders, encode(func(w *writer) {
-		w.nested(func(w *writer) {
-			w.vec(server.signer.Public())
-			c := server.credential()
-			c.write(w)
-		})
-	})}}
-	message := func(sg Signer, index uint32, p *proposal) []byte {
-		e := g[0].cur()
-		a := &authContent{wire: wirePublicMessage, content: framedContent{groupID: e.context.groupID, epoch: e.context.epoch,
-			sender: sender{senderExternal, index}, aad: []byte{}, kind: contentProposal, proposal: p}}
-		if err := a.sign(sg, nil); err != nil {
-			t.Fatal(err)
-		}
-		pm, err := e.cs.publicFrom(a, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return writeMessage(wirePublicMessage, pm.write)
-	}
-	evict := &proposal{kind: proposalRemove, remove: 2}
-	if _, err := g[1].Process(message(server.signer, 0, evict)); !errors.Is(err, ErrRefused) {
-		t.Fatalf("external sender of a group that lists none: %v", err)
-	}
-	g[1].s.validator = only("phone")
-	staged, err := g[0].stage([]*proposal{{kind: proposalContextExtensions, extensions: senders}}, CommitOptions{}, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := g[1].Process(staged.Commit); !errors.Is(err, ErrRefused) {
-		t.Fatalf("an external sender the validator does not know: %v", err)
-	}
-	g[1].s.validator = anyCredential{}
-	mustFollow(t, g[1], staged.Commit)
-	if err := g[0].Apply(staged); err != nil {
-		t.Fatal(err)
-	}
-	update := g[0].cur().tree.leaf(0)
-	for name, msg := range map[string][]byte{
-		"another key":      message(newPerson(t, X25519AES128, "x").signer, 0, evict),
-		"another index":    message(server.signer, 1, evict),
-		"an update":        message(server.signer, 0, &proposal{kind: proposalUpdate, update: update}),
-		"an external init": message(server.signer, 0, &proposal{kind: proposalExternalInit, kemOutput: []byte{}}),
-	} {
-		if _, err := g[1].Process(msg); !errors.Is(err, ErrRefused) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, err := g[1].Process(message(server.signer, 0, evict)); err != nil {
-		t.Fatal(err)
-	}
-	g[1].DropProposals()
-	if _, err := g[1].Protect(nil, nil); err != nil {
-		t.Errorf("protect after the proposals were dropped: %v", err)
-	}
-	msg := message(server.signer, 0, evict)
-	for i := range 2 {
-		if ev, err := g[i].Process(msg); err != nil || ev.(ProposalReceived).FromMember {
-			t.Fatalf("%+v %v", ev, err)
-		}
-	}
-	if staged, err = g[0].Commit(CommitOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if ev, err := follow(g[1], staged.Commit); err != nil || !slices.Equal(leavesOf(ev.Removed), []uint32{2}) {
-		t.Fatalf("%+v %v", ev, err)
-	}
 }
 
 // TestPreSharedKeys: a Commit injects an external and a resumption key; who
