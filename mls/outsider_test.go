@@ -17,7 +17,7 @@ type outsider struct {
 
 // externalCommit makes a Commit that brings the outsider in, and takes out leaf
 // remove unless it is negative. change may spoil the Commit before it is signed.
-func (o *outsider) externalCommit(t *testing.T, g *Group, remove int, change func(*framedContent)) []byte {
+func (o *outsider) externalCommit(t testing.TB, g *Group, remove int, change func(*framedContent)) []byte {
 	t.Helper()
 	e, cs := g.cur(), g.cur().cs
 	n := &plan{tree: e.tree.clone(), extensions: e.context.extensions}
@@ -72,7 +72,7 @@ func (o *outsider) externalCommit(t *testing.T, g *Group, remove int, change fun
 	return writeMessage(wirePublicMessage, pm.write)
 }
 
-func newOutsider(t *testing.T, name string) *outsider {
+func newOutsider(t testing.TB, name string) *outsider {
 	t.Helper()
 	p := newPerson(t, X25519AES128, name)
 	_, s := p.keyPackage(t, X25519AES128)
