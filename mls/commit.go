@@ -92,11 +92,7 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	me := sender{senderMember, e.own}
 	c := &commit{}
 	if !o.OnlyOwn {
-		chosen, err := g.choose(own)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range chosen {
+		for _, p := range g.choose(own) {
 			c.proposals = append(c.proposals, proposalOrRef{ref: p.ref})
 		}
 	}
@@ -135,12 +131,6 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 		return nil, err
 	}
 	return m.finish()
-}
-
-// choose takes those of the received proposals that can be committed together,
-// beside own ones, in the order in which they came.
-func (g *Group) choose(own []*proposal) ([]cachedProposal, error) {
-	return g.cur().proposals, nil
 }
 
 // making is a Commit of our own on its way out.

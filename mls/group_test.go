@@ -52,7 +52,7 @@ func (p *person) create(t testing.TB, s Suite) *Group {
 
 func (p *person) keyPackage(t testing.TB, s Suite) ([]byte, *KeyPackageSecrets) {
 	t.Helper()
-	pub, priv, err := NewKeyPackage(s, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1 << 40})
+	pub, priv, err := NewKeyPackage(s, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1 << 40, Support: p.policy.Support})
 	if err != nil {
 		t.Fatalf("key package of %s: %v", p.name, err)
 	}

@@ -12,6 +12,8 @@ import (
 type hostile struct {
 	g         *Group
 	proposals []*proposal
+	// unplanned stand in the Commit without effect on its epoch.
+	unplanned []*proposal
 	noPath    bool
 	// leaf changes the committer's new leaf before it is signed again.
 	leaf func(*leafNode)
@@ -34,6 +36,9 @@ func (h hostile) commit(t *testing.T) *Staged {
 	n, err := e.plan(list)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range h.unplanned {
+		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
 	}
 	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero(), pskSecret: e.cs.zero()}
 	x.privs = keptPrivs(e.privs, e.tree, e.tree)
