@@ -63,7 +63,7 @@ func memberOf(leaf uint32, l *leafNode) Member {
 // used for a second group. Nothing is sent until another member is added.
 func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Policy) (*Group, error) {
 	p = p.withDefaults()
-	cs, err := groupSuite(s)
+	cs, err := lookupSuite(s)
 	if err != nil {
 		return nil, err
 	}

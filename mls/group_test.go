@@ -23,15 +23,15 @@ func newPerson(t testing.TB, s Suite, name string) *person {
 	var sg Signer
 	var err error
 	switch s {
-	case X25519AES128:
+	case X25519AES128, X25519ChaCha:
 		sg, err = NewEd25519Signer(seed)
 	case P256AES128:
 		seed[0] &= 0x7f // below the order of the curve
 		sg, err = NewP256Signer(seed)
 	case P384AES256:
-		sg, err = newECDSASigner(p384Scheme, append(make([]byte, 16), seed...))
+		sg, err = NewP384Signer(append(make([]byte, 16), seed...))
 	case P521AES256:
-		sg, err = newECDSASigner(p521Scheme, append(make([]byte, 34), seed...))
+		sg, err = NewP521Signer(append(make([]byte, 34), seed...))
 	}
 	if err != nil {
 		t.Fatalf("signer of %s: %v", name, err)
@@ -129,7 +129,7 @@ func agree(t testing.TB, groups ...*Group) {
 }
 
 func TestTwoMembers(t *testing.T) {
-	for _, s := range []Suite{X25519AES128, P256AES128, P521AES256, P384AES256} {
+	for _, s := range []Suite{X25519AES128, P256AES128, X25519ChaCha, P521AES256, P384AES256} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			_, _, ga, gb := pair(t, s)
 			agree(t, ga, gb)

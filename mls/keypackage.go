@@ -111,7 +111,7 @@ func (KeyPackageSecrets) Format(f fmt.State, _ rune) { io.WriteString(f, "[mls k
 // NewKeyPackage makes a KeyPackage for one suite. pub is a whole MLSMessage to
 // be published; the secrets must be durable before it is.
 func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub []byte, priv *KeyPackageSecrets, err error) {
-	cs, err := groupSuite(s)
+	cs, err := lookupSuite(s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -197,7 +197,7 @@ func readKeyPackage(pub []byte, lim Limits) (*keyPackage, *cryptoSuite, error) {
 	if m.keyPackage == nil {
 		return nil, nil, malformed("message is no key package")
 	}
-	cs, err := groupSuite(m.keyPackage.suite)
+	cs, err := lookupSuite(m.keyPackage.suite)
 	return m.keyPackage, cs, err
 }
 

@@ -36,7 +36,7 @@ func ownCapabilities(grease byte, lastResort bool) capabilities {
 	g := uint16(grease%15)<<12 | uint16(grease%15)<<4 | 0x0a0a
 	c := capabilities{
 		versions:    []uint16{versionMLS10},
-		suites:      append(slices.Clone(groupSuites), g),
+		suites:      append(slices.Clone(ownSuites), g),
 		extensions:  []uint16{g},
 		proposals:   []uint16{g},
 		credentials: []uint16{CredentialBasic, CredentialX509, g},

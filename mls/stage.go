@@ -178,7 +178,7 @@ func (g *Group) finish(c *commit, x *transition, fresh *freshPath) (*Staged, err
 func (e *epoch) welcome(n *plan, fresh *freshPath, gi *groupInfo, joiner, member []byte) ([]byte, error) {
 	cs := e.cs
 	key, nonce := cs.welcomeKey(member)
-	aead, err := cs.gcm(key)
+	aead, err := cs.content(key)
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ func readEpoch(b []byte, lim Limits) (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.cs, err = groupSuite(e.context.suite); err != nil {
+	if e.cs, err = lookupSuite(e.context.suite); err != nil {
 		return nil, err
 	}
 	if e.tree, err = readTree(encodedTree, lim); err != nil {

@@ -13,13 +13,15 @@ import (
 	"fmt"
 	"hash"
 	"io"
+
+	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // Suite is a cipher suite, 5.1 and 17.1.
 type Suite uint16
 
-// The suites this package knows. The third lacks its content AEAD in the
-// standard library, so no group can use it.
+// The suites this package has. Suites 4 and 6 are on X448 and Ed448, which the
+// standard library lacks.
 const (
 	X25519AES128 Suite = 1 // MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
 	P256AES128   Suite = 2 // MLS_128_DHKEMP256_AES128GCM_SHA256_P256
@@ -36,15 +38,14 @@ const (
 
 // cryptoSuite is what a Suite stands for.
 type cryptoSuite struct {
-	id   Suite
-	hash crypto.Hash
-	nk   int // AEAD.Nk
-	kem  hpke.KEM
-	kdf  hpke.KDF
-	aead hpke.AEAD
-	sig  signatureScheme
-	// content is false where the standard library lacks the AEAD outside HPKE.
-	content bool
+	id      Suite
+	hash    crypto.Hash
+	nk      int // AEAD.Nk
+	kem     hpke.KEM
+	kdf     hpke.KDF
+	aead    hpke.AEAD
+	content func(key []byte) (cipher.AEAD, error) // aead outside HPKE
+	sig     signatureScheme
 }
 
 func lookupSuite(s Suite) (*cryptoSuite, error) {
@@ -63,25 +64,16 @@ func lookupSuite(s Suite) (*cryptoSuite, error) {
 	return nil, fmt.Errorf("%w: cipher suite %d", ErrUnsupported, s)
 }
 
-// groupSuite is lookupSuite for a suite that a group can run.
-func groupSuite(s Suite) (*cryptoSuite, error) {
-	cs, err := lookupSuite(s)
-	if err == nil && !cs.content {
-		return nil, fmt.Errorf("%w: content AEAD of cipher suite %d", ErrUnsupported, s)
-	}
-	return cs, err
-}
-
 var (
-	suite1 = &cryptoSuite{X25519AES128, crypto.SHA256, 16, hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.AES128GCM(), ed25519Scheme{}, true}
-	suite2 = &cryptoSuite{P256AES128, crypto.SHA256, 16, hpke.DHKEM(ecdh.P256()), hpke.HKDFSHA256(), hpke.AES128GCM(), p256Scheme, true}
-	suite3 = &cryptoSuite{X25519ChaCha, crypto.SHA256, 32, hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), ed25519Scheme{}, false}
-	suite5 = &cryptoSuite{P521AES256, crypto.SHA512, 32, hpke.DHKEM(ecdh.P521()), hpke.HKDFSHA512(), hpke.AES256GCM(), p521Scheme, true}
-	suite7 = &cryptoSuite{P384AES256, crypto.SHA384, 32, hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM(), p384Scheme, true}
+	suite1 = &cryptoSuite{X25519AES128, crypto.SHA256, 16, hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.AES128GCM(), gcm, ed25519Scheme{}}
+	suite2 = &cryptoSuite{P256AES128, crypto.SHA256, 16, hpke.DHKEM(ecdh.P256()), hpke.HKDFSHA256(), hpke.AES128GCM(), gcm, p256Scheme}
+	suite3 = &cryptoSuite{X25519ChaCha, crypto.SHA256, 32, hpke.DHKEM(ecdh.X25519()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), chacha20poly1305.New, ed25519Scheme{}}
+	suite5 = &cryptoSuite{P521AES256, crypto.SHA512, 32, hpke.DHKEM(ecdh.P521()), hpke.HKDFSHA512(), hpke.AES256GCM(), gcm, p521Scheme}
+	suite7 = &cryptoSuite{P384AES256, crypto.SHA384, 32, hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM(), gcm, p384Scheme}
 )
 
-// groupSuites are advertised in capabilities, most wanted first.
-var groupSuites = []uint16{uint16(X25519AES128), uint16(P256AES128), uint16(P521AES256), uint16(P384AES256)}
+// ownSuites are advertised in capabilities, most wanted first.
+var ownSuites = []uint16{uint16(X25519AES128), uint16(P256AES128), uint16(X25519ChaCha), uint16(P521AES256), uint16(P384AES256)}
 
 func (c *cryptoSuite) nh() int            { return c.hash.Size() }
 func (c *cryptoSuite) newHash() hash.Hash { return c.hash.New() }
@@ -261,11 +253,8 @@ func (c *cryptoSuite) random(from io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// gcm is the content AEAD under key.
-func (c *cryptoSuite) gcm(key []byte) (cipher.AEAD, error) {
-	if !c.content {
-		return nil, fmt.Errorf("%w: content AEAD of cipher suite %d", ErrUnsupported, c.id)
-	}
+// gcm is AES-GCM under a key of either size.
+func gcm(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("aes: %w", err)

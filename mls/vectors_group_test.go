@@ -35,7 +35,7 @@ type protectionCase struct {
 const protectionSender = 1
 
 func checkProtection(c *protectionCase) error {
-	cs, err := suiteOf(c.Suite, true)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ type treeValidationCase struct {
 }
 
 func checkTreeValidation(c *treeValidationCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ type treeOperationsCase struct {
 }
 
 func checkTreeOperations(c *treeOperationsCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ type treeKEMCase struct {
 }
 
 func checkTreeKEM(c *treeKEMCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -375,7 +375,7 @@ func (anyCredential) Validate(Credential, []byte) error { return nil }
 // checkPassive joins a group and follows it, storing and restoring the whole
 // state after every message.
 func checkPassive(c *passiveCase) error {
-	cs, err := suiteOf(c.Suite, true)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}

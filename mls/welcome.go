@@ -88,7 +88,7 @@ func (x *welcome) openSecrets(k *keyPackagePrivate, items int) (*groupSecrets, e
 // openGroupInfo decrypts the GroupInfo under the Welcome's key.
 func (x *welcome) openGroupInfo(cs *cryptoSuite, member []byte, items int) (*groupInfo, error) {
 	key, nonce := cs.welcomeKey(member)
-	aead, err := cs.gcm(key)
+	aead, err := cs.content(key)
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,12 @@ package mlstest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/sha256"
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,14 +22,25 @@ import (
 
 const callers = 8 // at the same time
 
+// curves are the suites that sign with ECDSA, 17.1; the others take Ed25519.
+var curves = map[mls.Suite]struct {
+	curve elliptic.Curve
+	hash  crypto.Hash
+}{
+	mls.P256AES128: {elliptic.P256(), crypto.SHA256},
+	mls.P384AES256: {elliptic.P384(), crypto.SHA384},
+	mls.P521AES256: {elliptic.P521(), crypto.SHA512},
+}
+
 // Signer holds a signer for a suite to the contract of [mls.Signer]. secret is its
 // private key, nil where the caller does not have it.
 func Signer(t *testing.T, suite mls.Suite, s mls.Signer, secret []byte) {
 	verify := func(msg, sig []byte) bool {
-		if suite == mls.P256AES128 {
-			key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), s.Public())
-			digest := sha256.Sum256(msg)
-			return err == nil && ecdsa.VerifyASN1(key, digest[:], sig)
+		if c, ok := curves[suite]; ok {
+			key, err := ecdsa.ParseUncompressedPublicKey(c.curve, s.Public())
+			h := c.hash.New()
+			h.Write(msg)
+			return err == nil && ecdsa.VerifyASN1(key, h.Sum(nil), sig)
 		}
 		return len(s.Public()) == ed25519.PublicKeySize && len(sig) == ed25519.SignatureSize && ed25519.Verify(s.Public(), msg, sig)
 	}
