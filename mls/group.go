@@ -63,7 +63,7 @@ func memberOf(leaf uint32, l *leafNode) Member {
 // used for a second group. Nothing is sent until another member is added.
 func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Policy) (*Group, error) {
 	p = p.withDefaults()
-	cs, err := lookupSuite(s)
+	cs, err := p.suite(s)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,9 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 		return nil, refused("group id of %d bytes, want 1 to %d", len(groupID), groupIDMax)
 	}
 	l := new(leafNode)
-	from, to := p.ownLifetime()
-	priv, err := newLeaf(cs, l, c, sg, from, to, false, p.Rand)
+	spec := leafSpec{credential: c, experimental: p.Experimental}
+	spec.notBefore, spec.notAfter = p.ownLifetime()
+	priv, err := newLeaf(cs, l, spec, sg, p.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("create group: %w", err)
 	}

@@ -1,6 +1,9 @@
 package mls
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"slices"
 )
 
@@ -30,18 +33,30 @@ func (x *capabilities) write(w *writer) {
 	w.u16list(x.credentials)
 }
 
-// ownCapabilities are what this package can do. The grease value keeps peers
-// honest about ignoring what they do not know (13.5).
-func ownCapabilities(grease byte, lastResort bool) capabilities {
+// A leafSpec is what the owner of a new leaf decides about it.
+type leafSpec struct {
+	credential          Credential
+	notBefore, notAfter uint64
+	lastResort          bool
+	experimental        bool
+}
+
+// capabilities are what this package and its caller can do. The grease value
+// keeps peers honest about ignoring what they do not know (13.5).
+func (x *leafSpec) capabilities(grease byte) capabilities {
 	g := uint16(grease%15)<<12 | uint16(grease%15)<<4 | 0x0a0a
 	c := capabilities{
 		versions:    []uint16{versionMLS10},
-		suites:      append(slices.Clone(ownSuites), g),
+		suites:      slices.Clone(ownSuites),
 		extensions:  []uint16{g},
 		proposals:   []uint16{g},
 		credentials: []uint16{CredentialBasic, CredentialX509, g},
 	}
-	if lastResort {
+	if x.experimental {
+		c.suites = append(c.suites, experimentalSuites...)
+	}
+	c.suites = append(c.suites, g)
+	if x.lastResort {
 		c.extensions = append(c.extensions, extLastResort)
 	}
 	return c
@@ -145,4 +160,29 @@ func (x *leafNode) validateForm(cs *cryptoSuite) error {
 		return refused("encryption key of the leaf")
 	}
 	return x.credential.bindsKey(x.signatureKey)
+}
+
+// newLeaf fills a signed leaf of source key_package and returns its private key.
+func newLeaf(cs *cryptoSuite, l *leafNode, spec leafSpec, sg Signer, random io.Reader) ([]byte, error) {
+	var grease [1]byte
+	if _, err := io.ReadFull(random, grease[:]); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	priv, pub, err := cs.freshKeyPair(random)
+	if err != nil {
+		return nil, fmt.Errorf("make leaf key: %w", err)
+	}
+	*l = leafNode{
+		encryptionKey: pub,
+		signatureKey:  bytes.Clone(sg.Public()),
+		credential:    spec.credential.clone(),
+		capabilities:  spec.capabilities(grease[0]),
+		source:        sourceKeyPackage,
+		notBefore:     spec.notBefore,
+		notAfter:      spec.notAfter,
+	}
+	if err := l.validateForm(cs); err != nil {
+		return nil, err
+	}
+	return priv, l.sign(sg, nil, 0)
 }

@@ -55,6 +55,9 @@ type Policy struct {
 	// refuses it. Nil lets every member commit. Commits of outsiders are
 	// refused unless AllowExternal is set.
 	AllowCommit func(CommitSummary) error
+	// Experimental admits the suites that have no code point of their own yet:
+	// [X25519MLKEM768] and [P256MLKEM768].
+	Experimental bool
 	// AllowExternal lets a non-member join by an external Commit.
 	AllowExternal bool
 }

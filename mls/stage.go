@@ -42,7 +42,7 @@ func (g *Group) Add(keyPackages ...[]byte) (*Staged, error) {
 	}
 	var list []*proposal
 	for i, b := range keyPackages {
-		kp, _, err := readKeyPackage(b, g.s.policy.Limits)
+		kp, _, err := g.s.policy.readKeyPackage(b)
 		if err != nil {
 			return nil, fmt.Errorf("add %d: %w", i, err)
 		}

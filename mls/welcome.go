@@ -120,6 +120,9 @@ func JoinWithTree(welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Signer,
 	if m.welcome == nil {
 		return nil, malformed("message is no welcome")
 	}
+	if _, err := p.suite(kp.k().suite.id); err != nil {
+		return nil, err
+	}
 	if !bytes.Equal(sg.Public(), kp.k().kp.leaf.signatureKey) {
 		return nil, refused("signer is not that of the key package")
 	}
