@@ -215,21 +215,7 @@ func (n *plan) validate(before *tree, s *side) error {
 			}
 		}
 	}
-	return n.validateSenders(s)
-}
-
-// validateSenders asks about external senders, 5.3.1.
-func (n *plan) validateSenders(s *side) error {
-	senders, err := n.extensions.externalSenders(s.policy.Limits.Items)
-	if err != nil {
-		return fmt.Errorf("read external senders: %w", err)
-	}
-	for _, x := range senders {
-		if err := s.validator.Validate(x.credential, x.signatureKey); err != nil {
-			return fmt.Errorf("%w: validate external sender: %w", ErrRefused, err)
-		}
-	}
-	return nil
+	return n.extensions.validateSenders(s.validator, s.policy.Limits.Items)
 }
 
 // context is the GroupContext of the next epoch with the confirmed transcript

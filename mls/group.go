@@ -71,9 +71,7 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 		return nil, refused("group id of %d bytes, want 1 to %d", len(groupID), groupIDMax)
 	}
 	l := new(leafNode)
-	spec := leafSpec{credential: c, experimental: p.Experimental}
-	spec.notBefore, spec.notAfter = p.ownLifetime()
-	priv, err := newLeaf(cs, l, spec, sg, p.Rand)
+	priv, err := newLeaf(cs, l, c, sg, p.ownLeaf(), p.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("create group: %w", err)
 	}
@@ -94,15 +92,16 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
 }
 
-// ownLifetime is that of a creator's leaf: from an hour ago, for MaxLifetime, or
-// unbounded without a clock.
-func (p *Policy) ownLifetime() (from, to uint64) {
-	if p.Now == nil || p.MaxLifetime <= 0 {
-		return 0, math.MaxUint64
+// ownLeaf is what a leaf without a KeyPackage says. It lives from an hour ago, for
+// MaxLifetime, or unbounded without a clock.
+func (p *Policy) ownLeaf() KeyPackageOptions {
+	o := KeyPackageOptions{NotAfter: math.MaxUint64, Support: p.Support, Experimental: p.Experimental}
+	if p.Now != nil && p.MaxLifetime > 0 {
+		const clockSlack = 3600 // seconds that another member's clock may be behind
+		o.NotBefore = uint64(max(0, p.Now().Unix()-clockSlack))
+		o.NotAfter = o.NotBefore + uint64(p.MaxLifetime.Seconds())
 	}
-	const clockSlack = 3600 // seconds that another member's clock may be behind
-	from = uint64(max(0, p.Now().Unix()-clockSlack))
-	return from, from + uint64(p.MaxLifetime.Seconds())
+	return o
 }
 
 // GroupID names the group.

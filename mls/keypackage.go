@@ -88,6 +88,8 @@ type KeyPackageOptions struct {
 	// LastResort marks a KeyPackage that may be used more than once, when no
 	// other is left (10, 16.8).
 	LastResort bool
+	// Support is what the leaf lists beyond RFC 9420's own.
+	Support Support
 	// Experimental admits a suite without a code point of its own, and lets the
 	// leaf say that it has them.
 	Experimental bool
@@ -127,8 +129,7 @@ func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub [
 	if k.init, kp.initKey, err = cs.freshKeyPair(p.Rand); err != nil {
 		return nil, nil, fmt.Errorf("make init key: %w", err)
 	}
-	spec := leafSpec{credential: c, notBefore: o.NotBefore, notAfter: o.NotAfter, lastResort: o.LastResort, experimental: o.Experimental}
-	if k.leaf, err = newLeaf(cs, &kp.leaf, spec, sg, p.Rand); err != nil {
+	if k.leaf, err = newLeaf(cs, &kp.leaf, c, sg, o, p.Rand); err != nil {
 		return nil, nil, err
 	}
 	if o.LastResort {

@@ -33,33 +33,38 @@ func (x *capabilities) write(w *writer) {
 	w.u16list(x.credentials)
 }
 
-// A leafSpec is what the owner of a new leaf decides about it.
-type leafSpec struct {
-	credential          Credential
-	notBefore, notAfter uint64
-	lastResort          bool
-	experimental        bool
-}
+// supportMax is how many types of each kind a client may add to what it lists.
+const supportMax = 64
 
-// capabilities are what this package and its caller can do. The grease value
-// keeps peers honest about ignoring what they do not know (13.5).
-func (x *leafSpec) capabilities(grease byte) capabilities {
-	g := uint16(grease%15)<<12 | uint16(grease%15)<<4 | 0x0a0a
+// drawCapabilities are what this package and its caller can do, with a random
+// grease value, which keeps peers honest about ignoring what they do not know
+// (13.5). Default types are supported by every client and never listed (7.2).
+func drawCapabilities(o KeyPackageOptions, random io.Reader) (capabilities, error) {
+	if len(o.Support.Extensions) > supportMax || len(o.Support.Proposals) > supportMax {
+		return capabilities{}, refused("support for more than %d types of a kind", supportMax)
+	}
+	var b [1]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return capabilities{}, fmt.Errorf("read randomness: %w", err)
+	}
+	grease := uint16(b[0]%15)<<12 | uint16(b[0]%15)<<4 | 0x0a0a
 	c := capabilities{
 		versions:    []uint16{versionMLS10},
 		suites:      slices.Clone(ownSuites),
-		extensions:  []uint16{g},
-		proposals:   []uint16{g},
-		credentials: []uint16{CredentialBasic, CredentialX509, g},
+		extensions:  slices.DeleteFunc(slices.Clone(o.Support.Extensions), isDefaultExtension),
+		proposals:   slices.DeleteFunc(slices.Clone(o.Support.Proposals), isDefaultProposal),
+		credentials: []uint16{CredentialBasic, CredentialX509, grease},
 	}
-	if x.experimental {
+	if o.Experimental {
 		c.suites = append(c.suites, experimentalSuites...)
 	}
-	c.suites = append(c.suites, g)
-	if x.lastResort {
+	if o.LastResort {
 		c.extensions = append(c.extensions, extLastResort)
 	}
-	return c
+	c.suites = append(c.suites, grease)
+	c.extensions = append(c.extensions, grease)
+	c.proposals = append(c.proposals, grease)
+	return c, nil
 }
 
 // leafNode is LeafNode, 7.2. It is never changed once it is in a tree.
@@ -163,10 +168,10 @@ func (x *leafNode) validateForm(cs *cryptoSuite) error {
 }
 
 // newLeaf fills a signed leaf of source key_package and returns its private key.
-func newLeaf(cs *cryptoSuite, l *leafNode, spec leafSpec, sg Signer, random io.Reader) ([]byte, error) {
-	var grease [1]byte
-	if _, err := io.ReadFull(random, grease[:]); err != nil {
-		return nil, fmt.Errorf("read randomness: %w", err)
+func newLeaf(cs *cryptoSuite, l *leafNode, c Credential, sg Signer, o KeyPackageOptions, random io.Reader) ([]byte, error) {
+	can, err := drawCapabilities(o, random)
+	if err != nil {
+		return nil, err
 	}
 	priv, pub, err := cs.freshKeyPair(random)
 	if err != nil {
@@ -175,11 +180,11 @@ func newLeaf(cs *cryptoSuite, l *leafNode, spec leafSpec, sg Signer, random io.R
 	*l = leafNode{
 		encryptionKey: pub,
 		signatureKey:  bytes.Clone(sg.Public()),
-		credential:    spec.credential.clone(),
-		capabilities:  spec.capabilities(grease[0]),
+		credential:    c.clone(),
+		capabilities:  can,
 		source:        sourceKeyPackage,
-		notBefore:     spec.notBefore,
-		notAfter:      spec.notAfter,
+		notBefore:     o.NotBefore,
+		notAfter:      o.NotAfter,
 	}
 	if err := l.validateForm(cs); err != nil {
 		return nil, err

@@ -55,12 +55,19 @@ type Policy struct {
 	// refuses it. Nil lets every member commit. Commits of outsiders are
 	// refused unless AllowExternal is set.
 	AllowCommit func(CommitSummary) error
+	// Support is what leaves of this member list beyond RFC 9420's own.
+	Support Support
 	// Experimental admits the suites that have no code point of their own yet:
 	// [X25519MLKEM768] and [P256MLKEM768].
 	Experimental bool
 	// AllowExternal lets a non-member join by an external Commit.
 	AllowExternal bool
 }
+
+// Support lists the types that a client understands beside the default ones of
+// 7.2, which every client has: they are left out where they are named. A type is
+// listed so that a group may use it; what it means is the application's matter.
+type Support struct{ Extensions, Proposals []uint16 }
 
 // A CommitSummary is what a received Commit would do.
 type CommitSummary struct {

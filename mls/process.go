@@ -183,7 +183,7 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	if c.sender.index >= uint32(len(senders)) {
 		return nil, refused("external sender %d is not listed", c.sender.index)
 	}
-	return senders[c.sender.index].signatureKey, nil
+	return senders[c.sender.index].SignatureKey, nil
 }
 
 // handshake takes a verified proposal or Commit.

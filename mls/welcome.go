@@ -230,6 +230,9 @@ func (j *joining) tree(gi *groupInfo) (*tree, error) {
 	if err := t.supports(gi.context.extensions); err != nil {
 		return nil, err
 	}
+	if err := gi.context.extensions.validateSenders(j.v, j.p.Limits.Items); err != nil {
+		return nil, err
+	}
 	return t, t.validateCredentials(j.v)
 }
 
