@@ -209,8 +209,15 @@ func (n *plan) validate(before *tree, s *side) error {
 		return err
 	}
 	for i := range n.tree.leaves() {
-		if l := n.tree.leaf(i); l != nil && l != before.leaf(i) {
-			if err := l.validateCredential(s.validator); err != nil {
+		l, old := n.tree.leaf(i), before.leaf(i)
+		if l == nil || l == old {
+			continue
+		}
+		if err := l.validateCredential(s.validator); err != nil {
+			return err
+		}
+		if old != nil && l.source != sourceKeyPackage { // else somebody new has the place
+			if err := old.validateSuccessor(s.validator, l); err != nil {
 				return err
 			}
 		}
@@ -298,7 +305,7 @@ func (g *Group) receiveCommit(a *authContent) (Event, error) {
 		return nil, refused("commit without the path it needs")
 	}
 	if external {
-		if err := n.resyncsItself(c.path); err != nil {
+		if err := n.resyncsItself(g.s.validator, c.path); err != nil {
 			return nil, err
 		}
 		if committer.index, err = n.tree.freeLeaf(); err != nil {
@@ -348,11 +355,11 @@ func (e *epoch) applyPath(n *plan, path *updatePath, committer sender) ([]pathSt
 }
 
 // resyncsItself: an external commit may remove only an older appearance of its
-// own sender, one with the same credential (12.2).
-func (n *plan) resyncsItself(path *updatePath) error {
+// own sender, one that its leaf succeeds (12.2).
+func (n *plan) resyncsItself(v Validator, path *updatePath) error {
 	for _, l := range n.removedLeaf {
-		if !bytes.Equal(encode(l.credential.write), encode(path.leaf.credential.write)) {
-			return refused("external commit removes another member")
+		if err := l.validateSuccessor(v, &path.leaf); err != nil {
+			return fmt.Errorf("external commit removes another member: %w", err)
 		}
 	}
 	return nil

@@ -248,7 +248,7 @@ func TestLeafUsesWhatItLists(t *testing.T) {
 	_, g := trio(t, X25519AES128)
 	for name, change := range map[string]func(*leafNode){
 		"an unlisted extension":       func(l *leafNode) { l.extensions = extensions{{0xf00d, []byte{}}} },
-		"an unlisted grease value":    func(l *leafNode) { l.extensions = extensions{{0x3a3a, []byte{}}} },
+		"what looks like grease":      func(l *leafNode) { l.extensions = extensions{{0x3a3b, []byte{}}} },
 		"an unlisted credential type": func(l *leafNode) { l.capabilities.credentials = []uint16{CredentialX509} },
 		"no protocol version":         func(l *leafNode) { l.capabilities.versions = nil },
 	} {

@@ -372,6 +372,13 @@ type anyCredential struct{}
 
 func (anyCredential) Validate(Credential, []byte) error { return nil }
 
+func (anyCredential) Successor(before, after Credential) error {
+	if !before.equal(&after) {
+		return errors.New("another credential")
+	}
+	return nil
+}
+
 // checkPassive joins a group and follows it, storing and restoring the whole
 // state after every message.
 func checkPassive(c *passiveCase) error {

@@ -100,9 +100,11 @@ func Signer(t *testing.T, suite mls.Suite, s mls.Signer, secret []byte) {
 type everybody struct{}
 
 func (everybody) Validate(mls.Credential, []byte) error { return nil }
+func (everybody) Successor(_, _ mls.Credential) error   { return nil }
 
 // Validator holds one to the contract of [mls.Validator]: it accepts a credential
-// with its key, as often as it is asked, and with no other key.
+// with its key, as often as it is asked, and with no other key; and it takes
+// nobody else for the successor of a member.
 func Validator(t *testing.T, v mls.Validator, honest mls.Credential, key []byte) {
 	identity, kept := bytes.Clone(honest.Identity), bytes.Clone(key)
 	var wg sync.WaitGroup
@@ -110,6 +112,9 @@ func Validator(t *testing.T, v mls.Validator, honest mls.Credential, key []byte)
 		wg.Go(func() {
 			if err := v.Validate(honest, key); err != nil {
 				t.Errorf("the honest leaf: %v", err)
+			}
+			if err := v.Successor(honest, honest); err != nil {
+				t.Errorf("the honest leaf after itself: %v", err)
 			}
 		})
 	}
@@ -129,10 +134,24 @@ func Validator(t *testing.T, v mls.Validator, honest mls.Credential, key []byte)
 	}
 	for name, c := range map[string]mls.Credential{
 		"no credential": {}, "a credential of no type": {Identity: honest.Identity}, "a chain of nothing": mls.X509Credential(),
-		"a part of the identity": mls.BasicCredential(honest.Identity[:1]), "no identity": mls.BasicCredential(nil),
+		"a part of the identity": mls.BasicCredential(honest.Identity[:min(1, len(honest.Identity))]), "no identity": mls.BasicCredential(nil),
 	} {
 		if err := v.Validate(c, another); err == nil {
 			t.Errorf("%s was accepted with another key", name)
 		}
+		if err := v.Successor(honest, c); err == nil {
+			t.Errorf("%s succeeds the honest leaf", name)
+		}
+		if err := v.Successor(c, honest); err == nil {
+			t.Errorf("the honest leaf succeeds %s", name)
+		}
+	}
+	somebody := bytes.Clone(honest.Identity)
+	if len(somebody) == 0 {
+		return // who else a chain could name is the validator's own matter
+	}
+	somebody[0] ^= 1
+	if err := v.Successor(honest, mls.BasicCredential(somebody)); err == nil {
+		t.Error("somebody else succeeds the honest leaf")
 	}
 }
