@@ -108,22 +108,15 @@ func TestGreaseDisturbsNobody(t *testing.T) {
 			continue
 		}
 		for _, o := range g[1:] {
-			if _, err := o.Process(staged.Commit); err != nil {
-				t.Fatalf("%s: follow the add: %v", name, err)
-			}
+			mustFollow(t, o, staged.Commit)
 		}
 		if err := g[0].Apply(staged); err != nil {
 			t.Fatal(err)
 		}
 		own := p.join(t, staged.Welcome, secrets)
-		path, err := own.Commit()
-		if err != nil {
-			t.Fatalf("%s: commit: %v", name, err)
-		}
+		path := hostile{g: own}.commit(t) // honest, and with the leaf as it was
 		for _, o := range g {
-			if _, err := o.Process(path.Commit); err != nil {
-				t.Fatalf("%s: follow its commit: %v", name, err)
-			}
+			mustFollow(t, o, path.Commit)
 		}
 		if err := own.Apply(path); err != nil {
 			t.Fatal(err)
@@ -175,9 +168,7 @@ func TestRequiredCapabilities(t *testing.T) {
 	}
 	device := phone.join(t, staged.Welcome, priv)
 	change := hostile{g: g, proposals: requires}.commit(t)
-	if _, err := device.Process(change.Commit); err != nil {
-		t.Fatalf("members who have what is required: %v", err)
-	}
+	mustFollow(t, device, change.Commit)
 	if err := g.Apply(change); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +197,7 @@ func TestRequiredCapabilities(t *testing.T) {
 		t.Errorf("a newcomer who has what is required: %v", err)
 	}
 	plain := newPerson(t, X25519AES128, "plain").create(t, X25519AES128)
-	n, err := plain.cur().plan([]sentProposal{{sender{kind: senderMember}, requires[0]}})
+	n, err := plain.cur().plan([]sentProposal{{from: sender{kind: senderMember}, proposal: requires[0]}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,6 +229,11 @@ func TestOwnExtensionsAreBounded(t *testing.T) {
 	} {
 		if err := extensionsOf(list).check(); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
+		}
+		for _, p := range []Proposal{ContextExtensionsProposal(list), ReInitProposal([]byte("next"), X25519AES128, list)} {
+			if _, err := p.draft(nil); !errors.Is(err, ErrRefused) {
+				t.Errorf("%s in a proposal: %v", name, err)
+			}
 		}
 	}
 }

@@ -51,12 +51,15 @@ type Policy struct {
 	// PastResumption is for how many past epochs the resumption key is kept, so
 	// that a Commit may inject it (8.6). It opens no message. Zero keeps none.
 	PastResumption int
-	// AllowCommit is asked before a received Commit takes effect; an error
-	// refuses it. Nil lets every member commit. Commits of outsiders are
-	// refused unless AllowExternal is set.
-	AllowCommit func(CommitSummary) error
 	// Support is what leaves of this member list beyond RFC 9420's own.
 	Support Support
+	// EncryptHandshake sends proposals and Commits as PrivateMessage: a relay
+	// then sees no more of them than of an application message. Both forms are
+	// received in any case.
+	EncryptHandshake bool
+	// AllowProposal is asked before a proposal that came by itself is kept; an
+	// error refuses it, and any Commit that names it. Nil allows all.
+	AllowProposal func(ProposalReceived) error
 	// Experimental admits the suites that have no code point of their own yet:
 	// [X25519MLKEM768] and [P256MLKEM768].
 	Experimental bool
@@ -66,17 +69,9 @@ type Policy struct {
 
 // Support lists the types that a client understands beside the default ones of
 // 7.2, which every client has: they are left out where they are named. A type is
-// listed so that a group may use it; what it means is the application's matter.
+// listed so that a group may use it; what it means is the application's matter. A
+// proposal type is one for private use ([CustomProposal]).
 type Support struct{ Extensions, Proposals []uint16 }
-
-// A CommitSummary is what a received Commit would do.
-type CommitSummary struct {
-	// Committer is the leaf that sent it, or the leaf it takes if External.
-	Committer uint32
-	External  bool
-	Added     []Member
-	Removed   []Member
-}
 
 // DefaultPolicy is strict and has no clock.
 func DefaultPolicy() Policy {
