@@ -1,0 +1,249 @@
+package interop_test
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost/mls"
+)
+
+// A member is a client of some engine, ours or a foreign one, which is about to
+// enter a group or is in one. Everything it takes and gives is what goes over the
+// wire, as whole MLSMessages.
+type member interface {
+	name() string
+	identity() string
+	keyPackage() ([]byte, error)
+	create(groupID []byte) error
+	join(welcome []byte) error
+	commit(c change) (sent, error)
+	process(msg []byte) (received, error)
+	seal(aad, plaintext []byte) ([]byte, error)
+	state() (view, error)
+	export(label string, context []byte, n int) ([]byte, error)
+}
+
+// A change is what a commit is to do. The empty one gives its sender new keys and
+// takes up the proposals that were received.
+type change struct {
+	add       [][]byte // KeyPackages
+	remove    []seat
+	psk       []byte // id of an external pre-shared key
+	encrypted bool   // the commit is to be a PrivateMessage
+	received  bool   // the commit is of received proposals
+}
+
+// A seat is a member as others name it.
+type seat struct {
+	Leaf     uint32
+	Identity string
+}
+
+type sent struct{ Commit, Welcome []byte }
+
+// received is what a message turned out to be: application, proposal, commit.
+// Removed says that it put its receiver out of the group.
+type received struct {
+	Kind           string
+	Plaintext, AAD []byte
+	Removed        bool
+}
+
+// view is what two members of one epoch must agree on. An engine that does not
+// give its authenticator away says nothing about it.
+type view struct {
+	Epoch         uint64
+	Authenticator []byte
+}
+
+// ours is a client of package mls.
+type ours struct {
+	who, id string
+	suite   mls.Suite
+	signer  mls.Signer
+	policy  mls.Policy
+	secrets *mls.KeyPackageSecrets
+	group   *mls.Group
+}
+
+// anybody is an authentication service that takes everybody at their word.
+type anybody struct{}
+
+func (anybody) Validate(mls.Credential, []byte) error { return nil }
+
+func newOurs(t *testing.T, suite mls.Suite, who, identity string) *ours {
+	t.Helper()
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	secret[0] &= 0x7f // below the order of P-256
+	maker := mls.NewEd25519Signer
+	if suite == mls.P256AES128 {
+		maker = mls.NewP256Signer
+	}
+	signer, err := maker(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := mls.DefaultPolicy()
+	policy.Now = time.Now // both engines look at lifetimes
+	policy.AllowExternal = true
+	policy.PastResumption = 4
+	return &ours{who: who, id: identity, suite: suite, signer: signer, policy: policy}
+}
+
+func (o *ours) name() string     { return o.who }
+func (o *ours) identity() string { return o.id }
+
+func (o *ours) keyPackage() (pub []byte, err error) {
+	now := uint64(time.Now().Unix())
+	pub, o.secrets, err = mls.NewKeyPackage(o.suite, mls.BasicCredential([]byte(o.id)), o.signer,
+		mls.KeyPackageOptions{NotBefore: now - 3600, NotAfter: now + 28*86400})
+	return pub, err
+}
+
+func (o *ours) create(groupID []byte) (err error) {
+	o.group, err = mls.Create(o.suite, groupID, mls.BasicCredential([]byte(o.id)), o.signer, anybody{}, o.policy)
+	return err
+}
+
+func (o *ours) join(welcome []byte) (err error) {
+	o.group, err = mls.Join(welcome, o.secrets, o.signer, anybody{}, o.policy)
+	return err
+}
+
+func (o *ours) commit(c change) (sent, error) {
+	staged, err := o.stage(c)
+	if err != nil {
+		return sent{}, err
+	}
+	return sent{staged.Commit, staged.Welcome}, o.group.Apply(staged)
+}
+
+func (o *ours) stage(c change) (*mls.Staged, error) {
+	var leaves []uint32
+	for _, s := range c.remove {
+		leaves = append(leaves, s.Leaf)
+	}
+	switch {
+	case len(c.add) > 0:
+		return o.group.Add(c.add...)
+	case len(leaves) > 0:
+		return o.group.Remove(leaves...)
+	}
+	return o.group.Commit()
+}
+
+func (o *ours) process(msg []byte) (received, error) {
+	ev, err := o.group.Process(msg)
+	if err != nil {
+		return received{}, err
+	}
+	switch ev := ev.(type) {
+	case mls.Application:
+		return received{Kind: "application", Plaintext: ev.Plaintext, AAD: ev.AAD}, nil
+	case mls.ProposalReceived:
+		return received{Kind: "proposal"}, nil
+	}
+	return received{Kind: "commit", Removed: o.group.Removed()}, nil
+}
+
+func (o *ours) seal(aad, plaintext []byte) ([]byte, error) { return o.group.Protect(aad, plaintext) }
+
+func (o *ours) state() (view, error) {
+	return view{o.group.Epoch(), o.group.EpochAuthenticator()}, nil
+}
+
+func (o *ours) export(label string, context []byte, n int) ([]byte, error) {
+	return o.group.Export(label, context, n)
+}
+
+// restart is what a crash leaves: the group as it was stored.
+func (o *ours) restart() error {
+	b, err := o.group.Marshal()
+	if err != nil {
+		return err
+	}
+	o.group, err = mls.Unmarshal(b, o.signer, anybody{}, o.policy)
+	return err
+}
+
+// seats lists the members of the group.
+func (o *ours) seats() (out []seat) {
+	for _, m := range o.group.Members() {
+		out = append(out, seat{m.Leaf, string(m.Credential.Identity)})
+	}
+	return out
+}
+
+// theirs is a client of a foreign engine.
+type theirs struct {
+	p       *peer
+	who, id string
+}
+
+func theirClient(t *testing.T, p *peer, suite mls.Suite, who, identity string) *theirs {
+	t.Helper()
+	x := &theirs{p, who, identity}
+	if err := x.ask("client", request{"suite": suite, "identity": identity}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func (x *theirs) name() string     { return x.who }
+func (x *theirs) identity() string { return x.id }
+
+func (x *theirs) ask(do string, q request, answer any) error {
+	if q == nil {
+		q = request{}
+	}
+	q["do"], q["who"] = do, x.who
+	return x.p.ask(q, answer)
+}
+
+func (x *theirs) keyPackage() ([]byte, error) {
+	var a struct{ KeyPackage []byte }
+	err := x.ask("keyPackage", nil, &a)
+	return a.KeyPackage, err
+}
+
+func (x *theirs) create(groupID []byte) error { return x.ask("create", request{"group": groupID}, nil) }
+func (x *theirs) join(welcome []byte) error   { return x.ask("join", request{"welcome": welcome}, nil) }
+
+func (x *theirs) commit(c change) (out sent, err error) {
+	proposals := []request{}
+	for _, kp := range c.add {
+		proposals = append(proposals, request{"type": "add", "keyPackage": kp})
+	}
+	for _, s := range c.remove {
+		proposals = append(proposals, request{"type": "remove", "leaf": s.Leaf, "identity": s.Identity})
+	}
+	if c.psk != nil {
+		proposals = append(proposals, request{"type": "psk", "id": c.psk})
+	}
+	err = x.ask("commit", request{"proposals": proposals, "encrypted": c.encrypted, "received": c.received}, &out)
+	return out, err
+}
+
+func (x *theirs) process(msg []byte) (out received, err error) {
+	err = x.ask("process", request{"message": msg}, &out)
+	return out, err
+}
+
+func (x *theirs) seal(aad, plaintext []byte) ([]byte, error) {
+	var a struct{ Message []byte }
+	err := x.ask("seal", request{"aad": aad, "plaintext": plaintext}, &a)
+	return a.Message, err
+}
+
+func (x *theirs) state() (out view, err error) {
+	err = x.ask("state", nil, &out)
+	return out, err
+}
+
+func (x *theirs) export(label string, context []byte, n int) ([]byte, error) {
+	var a struct{ Secret []byte }
+	err := x.ask("export", request{"label": label, "context": context, "length": n}, &a)
+	return a.Secret, err
+}
