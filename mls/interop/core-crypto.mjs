@@ -9,7 +9,7 @@ globalThis.fetch = async () => new Response(await readFile(wasm), { headers: { "
 const cc = await import("@wireapp/core-crypto/browser")
 await cc.initWasmModule("index_bg.wasm")
 
-const clients = new Map() // by name: its engine, its group, the last commit it sent
+const clients = new Map() // by name: its engine, its group, the commit it sent last and its group info
 
 function client(r) {
   const c = clients.get(r.who)
@@ -23,13 +23,13 @@ function clientId(identity) {
   return new cc.ClientId(new cc.Uuid(uuid), cc.DeviceId.fromHexString(device), domain)
 }
 
-// The engine knows KeyPackages without the MLSMessage header: version 1, wire
-// format 5.
-const keyPackageHeader = Uint8Array.of(0, 1, 0, 5)
+// The engine has KeyPackages without the MLSMessage header, and takes GroupInfos
+// without it though it gives them out with it.
+const header = { keyPackage: Uint8Array.of(0, 1, 0, 5), groupInfo: Uint8Array.of(0, 1, 0, 4) } // version 1, wire format
 
-function bare(message) {
-  if (!keyPackageHeader.every((b, i) => message[i] === b)) throw new Error("no key package in an MLSMessage")
-  return message.slice(keyPackageHeader.length)
+function bare(kind, message) {
+  if (!header[kind].every((b, i) => message[i] === b)) throw new Error(`no ${kind} in an MLSMessage`)
+  return message.slice(header[kind].length)
 }
 
 // A commit takes effect once the transport took it, which this one always does.
@@ -37,7 +37,8 @@ async function committed(c, act) {
   c.sent = undefined
   await c.engine.transaction(act)
   if (c.sent === undefined) throw new Error("the engine sent no commit")
-  return { commit: c.sent.commit, welcome: c.sent.welcome?.serialize(), groupInfo: c.sent.groupInfo.payload }
+  c.groupInfo = c.sent.groupInfo.payload
+  return { commit: c.sent.commit, welcome: c.sent.welcome?.serialize(), groupInfo: c.groupInfo }
 }
 
 export const operations = {
@@ -58,7 +59,7 @@ export const operations = {
   async keyPackage(r) {
     const c = client(r)
     const kp = await c.engine.transaction((ctx) => ctx.generateKeyPackage(c.credential))
-    return { keyPackage: Uint8Array.of(...keyPackageHeader, ...kp.serialize()) }
+    return { keyPackage: Uint8Array.of(...header.keyPackage, ...kp.serialize()) }
   },
 
   async create(r) {
@@ -84,7 +85,7 @@ export const operations = {
       case "update":
         return committed(c, (ctx) => ctx.updateKeyingMaterial(c.group))
       case "add": {
-        const packages = proposals.map((p) => new cc.KeyPackage(bare(new Uint8Array(Buffer.from(p.keyPackage, "base64")))))
+        const packages = proposals.map((p) => new cc.KeyPackage(bare("keyPackage", new Uint8Array(Buffer.from(p.keyPackage, "base64")))))
         return committed(c, (ctx) => ctx.addClientsToConversation(c.group, packages))
       }
       case "remove":
@@ -127,14 +128,14 @@ export const operations = {
   // The GroupInfo of its last commit, which is the only one it gives out.
   groupInfo(r) {
     const c = client(r)
-    if (c.sent === undefined) throw new Error("not offered: a group info without a commit")
-    return { groupInfo: c.sent.groupInfo.payload }
+    if (c.groupInfo === undefined) throw new Error("not offered: a group info without a commit")
+    return { groupInfo: c.groupInfo }
   },
 
   async externalJoin(r) {
     const c = client(r)
     return committed(c, async (ctx) => {
-      c.group = await ctx.joinByExternalCommit(new cc.GroupInfo(r.groupInfo), c.credential)
+      c.group = await ctx.joinByExternalCommit(new cc.GroupInfo(bare("groupInfo", r.groupInfo)), c.credential)
     })
   },
 }

@@ -27,11 +27,12 @@ type member interface {
 // A change is what a commit is to do. The empty one gives its sender new keys and
 // takes up the proposals that were received.
 type change struct {
-	add       [][]byte // KeyPackages
-	remove    []seat
-	psk       []byte // id of an external pre-shared key
-	encrypted bool   // the commit is to be a PrivateMessage
-	received  bool   // the commit is of received proposals
+	add        [][]byte // KeyPackages
+	remove     []seat
+	psk        []byte // id of an external pre-shared key
+	resumption uint64 // epoch whose resumption key is injected
+	encrypted  bool   // the commit is to be a PrivateMessage
+	received   bool   // the commit is of received proposals
 }
 
 // A seat is a member as others name it.
@@ -63,6 +64,7 @@ type ours struct {
 	suite   mls.Suite
 	signer  mls.Signer
 	policy  mls.Policy
+	psks    map[string][]byte // by id
 	secrets *mls.KeyPackageSecrets
 	group   *mls.Group
 }
@@ -89,7 +91,9 @@ func newOurs(t *testing.T, suite mls.Suite, who, identity string) *ours {
 	policy.Now = time.Now // both engines look at lifetimes
 	policy.AllowExternal = true
 	policy.PastResumption = 4
-	return &ours{who: who, id: identity, suite: suite, signer: signer, policy: policy}
+	psks := make(map[string][]byte)
+	policy.PSK = func(id []byte) ([]byte, bool) { psk, ok := psks[string(id)]; return psk, ok }
+	return &ours{who: who, id: identity, suite: suite, signer: signer, policy: policy, psks: psks}
 }
 
 func (o *ours) name() string     { return o.who }
@@ -212,18 +216,56 @@ func (x *theirs) create(groupID []byte) error { return x.ask("create", request{"
 func (x *theirs) join(welcome []byte) error   { return x.ask("join", request{"welcome": welcome}, nil) }
 
 func (x *theirs) commit(c change) (out sent, err error) {
-	proposals := []request{}
+	err = x.ask("commit", request{"proposals": c.proposals(), "encrypted": c.encrypted, "received": c.received}, &out)
+	return out, err
+}
+
+// proposals spells a change for a peer.
+func (c change) proposals() []request {
+	out := []request{}
 	for _, kp := range c.add {
-		proposals = append(proposals, request{"type": "add", "keyPackage": kp})
+		out = append(out, request{"type": "add", "keyPackage": kp})
 	}
 	for _, s := range c.remove {
-		proposals = append(proposals, request{"type": "remove", "leaf": s.Leaf, "identity": s.Identity})
+		out = append(out, request{"type": "remove", "leaf": s.Leaf, "identity": s.Identity})
 	}
 	if c.psk != nil {
-		proposals = append(proposals, request{"type": "psk", "id": c.psk})
+		out = append(out, request{"type": "psk", "id": c.psk})
 	}
-	err = x.ask("commit", request{"proposals": proposals, "encrypted": c.encrypted, "received": c.received}, &out)
-	return out, err
+	if c.resumption != 0 {
+		out = append(out, request{"type": "resumption", "epoch": c.resumption})
+	}
+	return out
+}
+
+// propose makes the one proposal that c is.
+func (x *theirs) propose(c change) ([]byte, error) {
+	var a struct{ Message []byte }
+	err := x.ask("propose", request{"proposal": c.proposals()[0], "encrypted": c.encrypted}, &a)
+	return a.Message, err
+}
+
+// psk tells the engine a pre-shared key.
+func (x *theirs) psk(id, secret []byte) error {
+	return x.ask("psk", request{"id": id, "secret": secret}, nil)
+}
+
+func (x *theirs) groupInfo() ([]byte, error) {
+	var a struct{ GroupInfo []byte }
+	err := x.ask("groupInfo", nil, &a)
+	return a.GroupInfo, err
+}
+
+func (x *theirs) externalJoin(groupInfo []byte) ([]byte, error) {
+	var a struct{ Commit []byte }
+	err := x.ask("externalJoin", request{"groupInfo": groupInfo}, &a)
+	return a.Commit, err
+}
+
+func (x *theirs) askToJoin(groupInfo []byte) ([]byte, error) {
+	var a struct{ Message []byte }
+	err := x.ask("askToJoin", request{"groupInfo": groupInfo}, &a)
+	return a.Message, err
 }
 
 func (x *theirs) process(msg []byte) (out received, err error) {

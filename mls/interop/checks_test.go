@@ -1,0 +1,416 @@
+package interop_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// checks are what is held between each foreign engine and ours. Every step of a
+// room ends with all members agreeing and talking, so that a check says only what
+// happens.
+var checks = []check{
+	{name: "they join our group", run: func(s *session) {
+		alice, bob := s.ours("alice"), s.theirs("bob")
+		r := newRoom(s.t, alice)
+		r.add(alice, bob)
+	}},
+	{name: "we join their group", run: func(s *session) {
+		alice, bob := s.ours("alice"), s.theirs("bob")
+		r := newRoom(s.t, bob)
+		r.add(bob, alice)
+	}},
+	{name: "several messages, in order", run: func(s *session) {
+		alice, bob, r := s.pair()
+		for i := range 20 {
+			r.say(alice, nil, fmt.Appendf(nil, "from ours %d", i))
+			r.say(bob, nil, fmt.Appendf(nil, "from theirs %d", i))
+		}
+	}},
+	{name: "messages of every length to 300 bytes, and long ones", run: func(s *session) {
+		alice, bob, r := s.pair()
+		for _, n := range []int{1, 2, 62, 63, 64, 65, 200, 255, 256, 300, 16383, 16384, 65536} {
+			text := bytes.Repeat([]byte{'x'}, n)
+			r.say(alice, nil, text)
+			r.say(bob, nil, text)
+		}
+	}},
+	{name: "messages out of order, ours to theirs", run: func(s *session) {
+		alice, bob, r := s.pair()
+		if s.peer.engine == coreCrypto { // keeps the key of the generation before the newest, no older
+			r.scrambled(alice, bob, 1, 0, 2, 4, 3, 6, 5, 7)
+			return
+		}
+		r.scrambled(alice, bob, 2, 0, 4, 1, 7, 3, 6, 5)
+	}},
+	{name: "messages out of order, theirs to ours", run: func(s *session) {
+		alice, bob, r := s.pair()
+		r.scrambled(bob, alice, 2, 0, 4, 1, 7, 3, 6, 5)
+	}},
+	{name: "a message opens once", run: func(s *session) {
+		alice, bob, r := s.pair()
+		for _, way := range [][2]member{{alice, bob}, {bob, alice}} {
+			msg, err := way[0].seal(nil, []byte("once"))
+			r.must(err, "%s seals", way[0].name())
+			r.opens(way[1], msg, nil, []byte("once"))
+			r.refuses(way[1], msg, "a replay")
+			r.goesOn()
+		}
+	}},
+	{name: "a spoiled message is refused and changes nothing", run: func(s *session) {
+		alice, bob, r := s.pair()
+		for _, way := range [][2]member{{alice, bob}, {bob, alice}} {
+			msg, err := way[0].seal(nil, []byte("whole"))
+			r.must(err, "%s seals", way[0].name())
+			spoiled := bytes.Clone(msg)
+			spoiled[len(spoiled)-1] ^= 1
+			r.refuses(way[1], spoiled, "a spoiled ciphertext")
+			r.opens(way[1], msg, nil, []byte("whole"))
+			r.goesOn()
+		}
+	}},
+	{name: "authenticated data, ours", run: func(s *session) {
+		alice, _, r := s.pair()
+		r.say(alice, []byte("message id"), []byte("with authenticated data"))
+	}},
+	{name: "authenticated data, theirs", except: map[string]string{
+		coreCrypto: "it seals without",
+	}, run: func(s *session) {
+		_, bob, r := s.pair()
+		r.say(bob, []byte("message id"), []byte("with authenticated data"))
+	}},
+	{name: "our padding", run: func(s *session) {
+		alice, bob := s.ours("alice"), s.theirs("bob")
+		alice.policy.Padding = func(n int) int { return 512 - n%512 }
+		r := newRoom(s.t, alice)
+		r.add(alice, bob)
+		r.say(alice, nil, []byte("short"))
+	}},
+	{name: "path commits, ours", run: func(s *session) {
+		alice, _, r := s.pair()
+		for range 3 {
+			r.update(alice)
+		}
+	}},
+	{name: "path commits, theirs", run: func(s *session) {
+		_, bob, r := s.pair()
+		for range 3 {
+			r.update(bob)
+		}
+	}},
+	{name: "path commits in turn", run: func(s *session) {
+		alice, bob, r := s.pair()
+		for range 4 {
+			r.update(alice)
+			r.update(bob)
+		}
+	}},
+	{name: "they make the group and we commit first", run: func(s *session) {
+		alice, bob := s.ours("alice"), s.theirs("bob")
+		r := newRoom(s.t, bob)
+		r.add(bob, alice)
+		r.update(alice)
+		r.update(bob)
+	}},
+	{name: "we add a third, theirs", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.add(alice, carol)
+		r.update(carol)
+		r.update(bob)
+		r.update(alice)
+	}},
+	{name: "we add a third, ours", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(alice, carol)
+		r.update(bob)
+		r.update(carol)
+	}},
+	{name: "they add a third, ours", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(bob, carol)
+		r.update(carol)
+		r.update(alice)
+		r.update(bob)
+	}},
+	{name: "they add a third, theirs", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.add(bob, carol)
+		r.update(alice)
+		r.update(carol)
+	}},
+	{name: "several added by one commit of ours", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave, erin := s.theirs("carol"), s.ours("dave"), s.theirs("erin")
+		r.add(alice, carol, dave, erin)
+		r.update(erin)
+		r.update(dave)
+		r.update(bob)
+	}},
+	{name: "several added by one commit of theirs", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave, erin := s.theirs("carol"), s.ours("dave"), s.ours("erin")
+		r.add(bob, carol, dave, erin)
+		r.update(erin)
+		r.update(carol)
+		r.update(alice)
+	}},
+	{name: "we remove a third", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.add(alice, carol)
+		r.remove(alice, carol)
+		r.has(alice, bob)
+		r.update(bob)
+		r.add(bob, s.ours("dave")) // takes the empty leaf
+	}},
+	{name: "they remove a third", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(bob, carol)
+		r.remove(bob, carol)
+		r.has(alice, bob)
+		r.update(alice)
+		r.add(alice, s.theirs("dave")) // takes the empty leaf
+	}},
+	{name: "they remove the one who made the group", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(bob, carol)
+		r.remove(bob, alice)
+		r.has(bob, carol)
+		r.update(carol)
+		r.update(bob)
+	}},
+	{name: "we restart from what was stored at every step", run: func(s *session) {
+		alice, bob, r := s.pair()
+		again := func() { r.must(alice.restart(), "restart"); r.goesOn() }
+		again()
+		r.update(bob)
+		again()
+		r.update(alice)
+		again()
+		r.add(bob, s.theirs("carol"))
+		again()
+	}},
+	{name: "exporter under labels and contexts", except: map[string]string{
+		coreCrypto: "it exports under the label \"exporter\" and no context, which every step compares",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		for _, label := range []string{"", "Sealpost", "exporter"} {
+			for _, n := range []int{1, 16, 32, 33, 255} {
+				a, err := alice.export(label, []byte("context"), n)
+				r.must(err, "export")
+				b, err := bob.export(label, []byte("context"), n)
+				r.must(err, "export")
+				if len(a) != n || !bytes.Equal(a, b) {
+					s.t.Errorf("%d bytes under label %q differ", n, label)
+				}
+			}
+		}
+	}},
+	{name: "their commits as PrivateMessages", except: map[string]string{
+		coreCrypto: "it sends handshakes as PublicMessages only",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.ours("carol"), s.theirs("dave")
+		r.change(bob, change{encrypted: true})
+		r.change(bob, change{encrypted: true, add: r.keyPackages(carol, dave)}, carol, dave)
+		r.change(dave, change{encrypted: true})
+		r.change(dave, change{encrypted: true, remove: r.seats(carol)})
+		r.has(alice, bob, dave)
+	}},
+	{name: "their proposals, committed by us", except: map[string]string{
+		coreCrypto: "it makes no proposals by themselves",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		for _, encrypted := range []bool{false, true} {
+			carol := s.ours("carol")
+			r.proposes(bob, change{add: r.keyPackages(carol), encrypted: encrypted})
+			r.change(alice, change{received: true}, carol)
+			r.proposes(bob, change{remove: r.seats(carol), encrypted: encrypted})
+			r.change(alice, change{received: true})
+			r.has(alice, bob)
+		}
+	}},
+	{name: "their proposals, committed by them", except: map[string]string{
+		coreCrypto: "it makes no proposals by themselves",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.theirs("carol"), s.ours("dave")
+		r.add(bob, carol)
+		r.proposes(bob, change{add: r.keyPackages(dave)})
+		r.change(carol, change{received: true}, dave)
+		r.proposes(carol, change{remove: r.seats(dave), encrypted: true})
+		r.change(bob, change{received: true, encrypted: true})
+		r.has(alice, bob, carol)
+	}},
+	{name: "an external pre-shared key, injected by them", except: map[string]string{
+		coreCrypto: "it knows no pre-shared keys",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		id, secret := []byte("psk id"), bytes.Repeat([]byte{7}, 32)
+		for _, o := range []*ours{alice, carol} {
+			o.psks[string(id)] = secret
+		}
+		r.must(bob.psk(id, secret), "psk")
+		r.change(bob, change{psk: id})
+		r.change(bob, change{psk: id, add: r.keyPackages(carol)}, carol)
+		r.change(bob, change{psk: id, encrypted: true})
+	}},
+	{name: "a pre-shared key that differs is refused by us", except: map[string]string{
+		coreCrypto: "it knows no pre-shared keys",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		id := []byte("psk id")
+		alice.psks[string(id)] = bytes.Repeat([]byte{7}, 32)
+		r.must(bob.psk(id, bytes.Repeat([]byte{8}, 32)), "psk")
+		c, err := bob.commit(change{psk: id})
+		r.must(err, "%s commits", bob.name())
+		r.refuses(alice, c.Commit, "a commit over another key")
+	}},
+	{name: "the resumption key of a past epoch, injected by them", except: map[string]string{
+		coreCrypto: "it knows no pre-shared keys",
+	}, run: func(s *session) {
+		_, bob, r := s.pair()
+		r.update(bob)
+		r.update(bob)
+		r.change(bob, change{resumption: 2})
+	}},
+	{name: "one of theirs joins theirs by external commit", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.update(bob)
+		r.joinsByItself(carol, bob)
+		r.update(alice)
+		r.update(carol)
+		r.has(alice, bob, carol)
+	}},
+	{name: "one of theirs asks to be added", except: map[string]string{
+		coreCrypto: "it makes no proposals",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		gi, err := bob.groupInfo()
+		r.must(err, "%s gives its group info", bob.name())
+		msg, err := carol.askToJoin(gi)
+		r.must(err, "%s asks to be added", carol.name())
+		r.deliver(carol, msg, "proposal")
+		r.change(alice, change{received: true}, carol)
+	}},
+	{name: "a growing and shrinking group of nine", run: func(s *session) {
+		alice, bob, r := s.pair()
+		all := []member{alice, bob}
+		for i := range 7 {
+			var m member = s.ours(fmt.Sprint("ours ", i))
+			if i%2 == 0 {
+				m = s.theirs(fmt.Sprint("theirs ", i))
+			}
+			by := all[i%len(all)]
+			r.add(by, m)
+			all = append(all, m)
+			if i%3 == 2 {
+				r.update(m)
+			}
+		}
+		for i, gone := range []int{3, 5, 4, 2, 8} {
+			by := all[[]int{1, 0, 6, 1, 0}[i]]
+			r.remove(by, all[gone])
+			r.update(r.in[len(r.in)-1])
+		}
+		r.has(all[0], all[1], all[6], all[7])
+	}},
+}
+
+// pair is the usual beginning: our group with one of theirs in it.
+func (s *session) pair() (alice *ours, bob *theirs, r *room) {
+	s.t.Helper()
+	alice, bob = s.ours("alice"), s.theirs("bob")
+	r = newRoom(s.t, alice)
+	r.add(alice, bob)
+	return alice, bob, r
+}
+
+// scrambled has messages arrive in another order than they were sent.
+func (r *room) scrambled(from, to member, order ...int) {
+	r.t.Helper()
+	var msgs [][]byte
+	text := func(i int) []byte { return fmt.Appendf(nil, "message %d", i) }
+	for i := range order {
+		msg, err := from.seal(nil, text(i))
+		r.must(err, "%s seals", from.name())
+		msgs = append(msgs, msg)
+	}
+	for _, i := range order {
+		r.opens(to, msgs[i], nil, text(i))
+	}
+	r.goesOn()
+}
+
+// proposes has a member propose what change says, for somebody to commit.
+func (r *room) proposes(by *theirs, c change) {
+	r.t.Helper()
+	r.steps++
+	msg, err := by.propose(c)
+	r.must(err, "%s proposes", by.name())
+	r.deliver(by, msg, "proposal")
+}
+
+// joinsByItself has a newcomer enter by an external commit.
+func (r *room) joinsByItself(m *theirs, from *theirs) {
+	r.t.Helper()
+	r.steps++
+	gi, err := from.groupInfo()
+	r.must(err, "%s gives its group info", from.name())
+	commit, err := m.externalJoin(gi)
+	r.must(err, "%s joins by itself", m.name())
+	r.deliver(m, commit, "commit")
+	r.in = append(r.in, m)
+	r.goesOn()
+}
+
+// refuses: it is an error, and the engine lives on.
+func (r *room) refuses(m member, msg []byte, what string) {
+	r.t.Helper()
+	if got, err := m.process(msg); err == nil {
+		r.t.Fatalf("step %d: %s took %s for a %s", r.steps, m.name(), what, got.Kind)
+	}
+}
+
+// has holds the room to its members.
+func (r *room) has(want ...member) {
+	r.t.Helper()
+	if !slices.Equal(r.in, want) {
+		r.t.Fatalf("step %d: %d members are in, want %d", r.steps, len(r.in), len(want))
+	}
+}
+
+// Ours and both foreign engines in one group.
+func TestThreeEngines(t *testing.T) {
+	needPeers(t)
+	for _, suite := range suites {
+		t.Run(fmt.Sprintf("suite=%d", suite), func(t *testing.T) {
+			people := new(int)
+			ts := session{t, suite, startPeer(t, tsMLS), people}
+			cc := session{t, suite, startPeer(t, coreCrypto), people}
+			alice, bob, carol := ts.ours("alice"), ts.theirs("bob"), cc.theirs("carol")
+			for _, order := range [][]member{{alice, bob, carol}, {bob, carol, alice}, {carol, alice, bob}} {
+				r := newRoom(t, order[0])
+				r.add(order[0], order[1])
+				r.add(order[1], order[2])
+				for _, m := range order {
+					r.update(m)
+				}
+				r.has(order...)
+			}
+			if !t.Failed() {
+				fmt.Printf("interop %s+%s suite=%d checks=3 ok\n", tsMLS, coreCrypto, suite)
+			}
+		})
+	}
+}
