@@ -2,9 +2,12 @@ package interop_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/sealpost/sealpost/mls"
 )
 
 // checks are what is held between each foreign engine and ours. Every step of a
@@ -303,6 +306,109 @@ var checks = []check{
 		r.deliver(carol, msg, "proposal")
 		r.change(alice, change{received: true}, carol)
 	}},
+	{name: "commits that cross: one counts, the other is refused", run: func(s *session) {
+		alice, bob, r := s.pair()
+		ours, err := alice.stage(change{})
+		r.must(err, "alice stages a commit")
+		theirs, err := bob.commit(change{})
+		r.must(err, "bob commits")
+		r.refuses(bob, ours.Commit, "the commit that lost")
+		r.deliver(bob, theirs.Commit, "commit")
+		if err := alice.group.Apply(ours); !errors.Is(err, mls.ErrStale) {
+			s.t.Errorf("the commit that lost: %v, want it stale", err)
+		}
+		r.goesOn()
+	}},
+	{name: "X.509 credentials of ours", except: map[string]string{
+		coreCrypto: "it takes certificates of Wire's own profile only",
+	}, run: func(s *session) {
+		alice, bob, carol := s.ours("alice"), s.theirs("bob"), s.ours("carol")
+		alice.certify(s.t)
+		carol.certify(s.t)
+		r := newRoom(s.t, alice)
+		r.add(alice, bob)
+		r.add(bob, carol)
+		r.update(carol)
+		r.update(alice)
+		r.update(bob)
+	}},
+	{name: "ours as far ahead as they allow, and no further", run: func(s *session) {
+		most := reach[s.peer.engine]
+		for _, skipped := range []int{most.forward, most.forward + 1} {
+			alice, bob := s.ours("alice"), s.theirs("bob")
+			alice.policy.MaxForward = 2000
+			r := newRoom(s.t, alice)
+			r.add(alice, bob) // its first message was number 0
+			r.must(alice.group.SkipTo(uint32(1+skipped)), "skip %d", skipped)
+			msg, err := alice.seal(nil, []byte("far"))
+			r.must(err, "seal")
+			if skipped > most.forward {
+				r.refuses(bob, msg, "a message too far ahead")
+				continue
+			}
+			r.opens(bob, msg, nil, []byte("far"))
+			r.goesOn()
+		}
+	}},
+	{name: "ours as late as they allow, and no later", run: func(s *session) {
+		most := reach[s.peer.engine]
+		for _, late := range []int{most.backward, most.backward + 1} {
+			alice, bob, r := s.pair()
+			first, err := alice.seal(nil, []byte("late"))
+			r.must(err, "seal")
+			var newest []byte
+			for range late {
+				newest, err = alice.seal(nil, []byte("newest"))
+				r.must(err, "seal")
+			}
+			r.opens(bob, newest, nil, []byte("newest"))
+			if late > most.backward {
+				r.refuses(bob, first, "a message too late")
+				continue
+			}
+			r.opens(bob, first, nil, []byte("late"))
+			r.goesOn()
+		}
+	}},
+	{name: "ours of as many past epochs as they keep, and no more", run: func(s *session) {
+		most := reach[s.peer.engine]
+		for _, past := range []int{most.epochs, most.epochs + 1} {
+			alice, bob, r := s.pair()
+			first, err := alice.seal(nil, []byte("of a past epoch"))
+			r.must(err, "seal")
+			for range past {
+				r.update(bob)
+			}
+			if past > most.epochs {
+				r.refuses(bob, first, "a message of an epoch too old")
+				continue
+			}
+			r.opens(bob, first, nil, []byte("of a past epoch"))
+			r.goesOn()
+		}
+	}},
+	{name: "theirs as far ahead as we allow, and no further", run: func(s *session) {
+		alice, bob := s.ours("alice"), s.theirs("bob")
+		alice.policy.MaxForward = 50
+		for _, skipped := range []uint32{50, 51} {
+			r := newRoom(s.t, alice)
+			r.add(alice, bob) // its first message was number 0
+			var msg []byte
+			for range skipped + 1 {
+				var err error
+				msg, err = bob.seal(nil, []byte("far"))
+				r.must(err, "seal")
+			}
+			if skipped > alice.policy.MaxForward {
+				if _, err := alice.process(msg); !errors.Is(err, mls.ErrTooFarAhead) {
+					s.t.Errorf("a message too far ahead: %v", err)
+				}
+				continue
+			}
+			r.opens(alice, msg, nil, []byte("far"))
+			r.goesOn()
+		}
+	}},
 	{name: "a growing and shrinking group of nine", run: func(s *session) {
 		alice, bob, r := s.pair()
 		all := []member{alice, bob}
@@ -325,6 +431,14 @@ var checks = []check{
 		}
 		r.has(all[0], all[1], all[6], all[7])
 	}},
+}
+
+// reach is what a foreign engine opens as it comes: how many generations may be
+// missing before a message, how far behind the newest one it may be, and how many epochs
+// may have passed.
+var reach = map[string]struct{ forward, backward, epochs int }{
+	tsMLS:      {200, 10, 4},
+	coreCrypto: {1000, 1, 3},
 }
 
 // pair is the usual beginning: our group with one of theirs in it.

@@ -1,7 +1,14 @@
 package interop_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
 	"testing"
 	"time"
 
@@ -62,6 +69,7 @@ type view struct {
 type ours struct {
 	who, id string
 	suite   mls.Suite
+	cred    mls.Credential
 	signer  mls.Signer
 	policy  mls.Policy
 	psks    map[string][]byte // by id
@@ -93,7 +101,38 @@ func newOurs(t *testing.T, suite mls.Suite, who, identity string) *ours {
 	policy.PastResumption = 4
 	psks := make(map[string][]byte)
 	policy.PSK = func(id []byte) ([]byte, bool) { psk, ok := psks[string(id)]; return psk, ok }
-	return &ours{who: who, id: identity, suite: suite, signer: signer, policy: policy, psks: psks}
+	return &ours{who: who, id: identity, suite: suite, cred: mls.BasicCredential([]byte(identity)), signer: signer, policy: policy, psks: psks}
+}
+
+// certify gives the client a key with a certificate of its own making. Who may be
+// trusted is the authentication service's question, not this test's.
+func (o *ours) certify(t *testing.T) {
+	t.Helper()
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: o.who},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+	}
+	var key crypto.Signer
+	var err error
+	if o.suite == mls.P256AES128 {
+		k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		scalar, _ := k.Bytes()
+		key = k
+		o.signer, err = mls.NewP256Signer(scalar)
+	} else {
+		_, k, _ := ed25519.GenerateKey(rand.Reader)
+		key = k
+		o.signer, err = mls.NewEd25519Signer(k.Seed())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.cred = mls.X509Credential(der)
 }
 
 func (o *ours) name() string     { return o.who }
@@ -101,13 +140,13 @@ func (o *ours) identity() string { return o.id }
 
 func (o *ours) keyPackage() (pub []byte, err error) {
 	now := uint64(time.Now().Unix())
-	pub, o.secrets, err = mls.NewKeyPackage(o.suite, mls.BasicCredential([]byte(o.id)), o.signer,
+	pub, o.secrets, err = mls.NewKeyPackage(o.suite, o.cred, o.signer,
 		mls.KeyPackageOptions{NotBefore: now - 3600, NotAfter: now + 28*86400})
 	return pub, err
 }
 
 func (o *ours) create(groupID []byte) (err error) {
-	o.group, err = mls.Create(o.suite, groupID, mls.BasicCredential([]byte(o.id)), o.signer, anybody{}, o.policy)
+	o.group, err = mls.Create(o.suite, groupID, o.cred, o.signer, anybody{}, o.policy)
 	return err
 }
 
