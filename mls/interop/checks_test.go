@@ -528,3 +528,21 @@ func TestThreeEngines(t *testing.T) {
 		})
 	}
 }
+
+// 5.1.1 has uncompressed points only. ts-mls makes compressed ones by itself, so
+// its peer gives it a key.
+func TestCompressedKeyIsRefused(t *testing.T) {
+	needPeers(t)
+	s := session{t, mls.P256AES128, startPeer(t, tsMLS), new(int)}
+	alice, bob, _ := s.pair()
+	if err := bob.ask("client", request{"suite": s.suite, "identity": bob.id, "compressed": true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	kp, err := bob.keyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.stage(change{add: [][]byte{kp}}); !errors.Is(err, mls.ErrRefused) {
+		t.Errorf("a compressed signature key: %v", err)
+	}
+}
