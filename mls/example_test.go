@@ -68,3 +68,26 @@ func Example() {
 	// generation 0 of leaf 0: generation already used or evicted
 	// next generation: 1
 }
+
+// A device signs that it has shown a message, with the key of its leaf. Members
+// verify it by the leaf; whoever keeps the device's key verifies it without the
+// group.
+func ExampleGroup_SignDetached() {
+	bankKey, err := mls.NewEd25519Signer(bytes.Repeat([]byte{1}, 32))
+	check(err)
+	enrolled := knownKeys{bankKey.Public()}
+	bank, err := mls.Create(mls.X25519AES128, []byte("group 1"), mls.BasicCredential([]byte("bank")), bankKey, enrolled, mls.DefaultPolicy())
+	check(err)
+
+	// The content names all that is meant: neither group nor epoch is signed.
+	receipt := []byte("group 1, message 7: shown")
+	sig, err := bank.SignDetached("receipt", receipt)
+	check(err)
+	fmt.Println(bank.VerifyDetached(bank.OwnLeaf(), "receipt", receipt, sig))
+	fmt.Println(mls.VerifyDetached(mls.X25519AES128, bankKey.Public(), "receipt", receipt, sig))
+	fmt.Println(mls.VerifyDetached(mls.X25519AES128, bankKey.Public(), "order", receipt, sig) != nil)
+	// Output:
+	// <nil>
+	// <nil>
+	// true
+}

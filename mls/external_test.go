@@ -1,0 +1,471 @@
+package mls
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// take lets a member follow a Commit and says whether it is out by it. The member
+// is restored from its state before and after.
+func (p *person) take(t testing.TB, g *Group, commit []byte) (*Group, bool) {
+	t.Helper()
+	g = p.restore(t, g)
+	ev, err := g.Process(commit)
+	if err != nil {
+		t.Fatalf("%s follows a commit: %v", p.name, err)
+	}
+	s := ev.(*Staged)
+	if err := g.Apply(s); err != nil {
+		t.Fatalf("%s applies a commit: %v", p.name, err)
+	}
+	if s.Summary.OwnRemoved {
+		return g, true
+	}
+	return p.restore(t, g), false
+}
+
+// converse: every member opens what every other says, in equal epochs.
+func converse(t testing.TB, groups ...*Group) {
+	t.Helper()
+	agree(t, groups...)
+	for i, from := range groups {
+		text := fmt.Sprintf("from %d in epoch %d", i, from.Epoch())
+		msg := mustProtect(t, from, text)
+		for j, to := range groups {
+			if j != i {
+				mustOpen(t, to, msg, text)
+			}
+		}
+	}
+}
+
+// openTrio lets external commits into a group of three.
+func openTrio(t testing.TB, s Suite) ([]*person, []*Group) {
+	t.Helper()
+	people, g := trio(t, s)
+	for i := range g {
+		people[i].policy.AllowExternal = true
+		g[i] = people[i].restore(t, g[i])
+	}
+	return people, g
+}
+
+func externalInfo(t testing.TB, g *Group, o GroupInfoOptions) []byte {
+	t.Helper()
+	o.External = true
+	gi, err := g.GroupInfo(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gi
+}
+
+func (p *person) enter(t testing.TB, g *Group, o ExternalOptions) (*Group, []byte) {
+	t.Helper()
+	own, msg, err := ExternalJoin(externalInfo(t, g, GroupInfoOptions{}), nil, p.credential(), p.signer, anyCredential{}, p.policy, o)
+	if err != nil {
+		t.Fatalf("%s enters: %v", p.name, err)
+	}
+	return own, msg
+}
+
+// TestExternalJoin: a stranger enters, with the tree in the GroupInfo and apart
+// from it, and with a pre-shared key; then an older appearance is replaced.
+func TestExternalJoin(t *testing.T) {
+	for _, s := range []Suite{X25519AES128, P256AES128} {
+		t.Run(fmt.Sprint(s), func(t *testing.T) {
+			people, g := openTrio(t, s)
+			known := func(id []byte) ([]byte, bool) { return []byte("shared"), string(id) == "psk" }
+			everyone := func(commit []byte, newcomer *person, own *Group) (gone int) {
+				t.Helper()
+				gone = -1
+				for i := range g {
+					people[i].policy.PSK = known
+					var out bool
+					if g[i], out = people[i].take(t, g[i], commit); out {
+						gone = i
+					}
+				}
+				if gone >= 0 {
+					people, g = slices.Delete(people, gone, gone+1), slices.Delete(g, gone, gone+1)
+				}
+				people, g = append(people, newcomer), append(g, newcomer.restore(t, own))
+				converse(t, g...)
+				return gone
+			}
+			tablet := newPerson(t, s, "tablet")
+			tablet.policy.AllowExternal = true
+			own, commit := tablet.enter(t, g[0], ExternalOptions{})
+			if out := everyone(commit, tablet, own); out >= 0 || own.OwnLeaf() != 3 {
+				t.Fatalf("tablet sits at leaf %d, member %d is out", own.OwnLeaf(), out)
+			}
+
+			watch := newPerson(t, s, "watch")
+			watch.policy.AllowExternal, watch.policy.PSK = true, known
+			tree, err := g[1].RatchetTree()
+			if err != nil {
+				t.Fatal(err)
+			}
+			bare := externalInfo(t, g[1], GroupInfoOptions{WithoutTree: true})
+			o := ExternalOptions{PSKs: [][]byte{[]byte("psk")}, AAD: []byte("a watch")}
+			if _, _, err := ExternalJoin(bare, nil, watch.credential(), watch.signer, anyCredential{}, watch.policy, o); !errors.Is(err, ErrRefused) {
+				t.Errorf("no tree: %v", err)
+			}
+			own, commit, err = ExternalJoin(bare, tree, watch.credential(), watch.signer, anyCredential{}, watch.policy, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(commit, []byte("a watch")) {
+				t.Error("the commit lacks its AAD")
+			}
+			everyone(commit, watch, own)
+
+			again := newPerson(t, s, "phone") // the phone's name, a key of its own
+			again.policy.AllowExternal = true
+			leaf := uint32(1)
+			own, commit = again.enter(t, g[0], ExternalOptions{Resync: &leaf})
+			if out := everyone(commit, again, own); out != 1 || own.OwnLeaf() != 1 {
+				t.Fatalf("the new phone sits at leaf %d, member %d is out", own.OwnLeaf(), out)
+			}
+			// The same key comes back as well: the state was lost, the key was not.
+			own, commit = again.enter(t, g[0], ExternalOptions{Resync: &leaf})
+			if out := everyone(commit, again, own); out < 0 {
+				t.Fatal("nobody is out after a resync")
+			}
+			// A member of old commits, and who entered follows.
+			staged, err := g[0].Commit(CommitOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range g[1:] {
+				g[i+1], _ = people[i+1].take(t, g[i+1], staged.Commit)
+			}
+			if err := g[0].Apply(staged); err != nil {
+				t.Fatal(err)
+			}
+			converse(t, g...)
+		})
+	}
+}
+
+// respoil changes an external Commit and signs it as its sender would.
+func respoil(t *testing.T, g *Group, sg Signer, msg []byte, change func(*framedContent)) []byte {
+	t.Helper()
+	m, err := readMessage(msg, DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authContent{wire: wirePublicMessage, content: m.public.content, auth: m.public.auth}
+	change(&a.content)
+	if err := a.sign(sg, g.cur().encoded); err != nil {
+		t.Fatal(err)
+	}
+	pm := &publicMessage{content: a.content, auth: a.auth}
+	return writeMessage(wirePublicMessage, pm.write)
+}
+
+func byValue(p *proposal) proposalOrRef { return proposalOrRef{proposal: p} }
+
+// TestExternalCommitIsChecked: refused unless the policy allows it, and then only
+// in the form of 12.2 and 12.4.3.2. bc-java 68768f79: parts of it are missing.
+func TestExternalCommitIsChecked(t *testing.T) {
+	people, g := trio(t, X25519AES128)
+	joiner := newPerson(t, X25519AES128, "tablet")
+	own, honest := joiner.enter(t, g[0], ExternalOptions{})
+	if _, err := g[1].Process(honest); !errors.Is(err, ErrRefused) {
+		t.Fatalf("external commit under the default policy: %v", err)
+	}
+	people[1].policy.AllowExternal = true
+	g[1] = people[1].restore(t, g[1])
+	before := digest(t, g[1])
+	_, strangers := joiner.keyPackage(t, X25519AES128)
+	add := func(p *proposal) func(*framedContent) {
+		return func(c *framedContent) { c.commit.proposals = append(c.commit.proposals, byValue(p)) }
+	}
+	for name, c := range map[string]struct {
+		because string
+		change  func(*framedContent)
+	}{
+		"no path":            {"without a path", func(c *framedContent) { c.commit.path = nil }},
+		"no proposals":       {"0 external inits", func(c *framedContent) { c.commit.proposals = nil }},
+		"two external inits": {"2 external inits", func(c *framedContent) { add(c.commit.proposals[0].proposal)(c) }},
+		"two removes": {"2 removes", func(c *framedContent) {
+			add(&proposal{kind: proposalRemove, remove: 1})(c)
+			add(&proposal{kind: proposalRemove, remove: 2})(c)
+		}},
+		"a reference": {"by reference", func(c *framedContent) {
+			c.commit.proposals = append(c.commit.proposals, proposalOrRef{ref: make([]byte, 32)})
+		}},
+		"an add":               {"proposal type 1", add(&proposal{kind: proposalAdd, add: strangers.k().kp})},
+		"an update":            {"update", add(&proposal{kind: proposalUpdate, update: g[0].cur().tree.leaf(0)})},
+		"a reinit":             {"proposal type 5", add(&proposal{kind: proposalReInit, reInit: reInit{version: versionMLS10}})},
+		"context extensions":   {"proposal type 7", add(&proposal{kind: proposalContextExtensions})},
+		"a key nobody has":     {"not known", add(&proposal{kind: proposalPSK, psk: pskID{kind: pskExternal, nonce: make([]byte, 32)}})},
+		"remove of nobody":     {"blank leaf", add(&proposal{kind: proposalRemove, remove: 3})},
+		"remove of a far leaf": {"blank leaf", add(&proposal{kind: proposalRemove, remove: 1 << 31})},
+		"another kem output": {"confirmation tag", func(c *framedContent) {
+			p := *c.commit.proposals[0].proposal
+			p.kemOutput = bytes.Clone(p.kemOutput)
+			p.kemOutput[0] ^= 1
+			c.commit.proposals[0].proposal = &p
+		}},
+		"empty kem output": {"external init", func(c *framedContent) {
+			c.commit.proposals[0].proposal = &proposal{kind: proposalExternalInit, kemOutput: []byte{}}
+		}},
+		// RUSTSEC-2026-0069: the shared secret would be zero.
+		"zero kem output": {"external init", func(c *framedContent) {
+			c.commit.proposals[0].proposal = &proposal{kind: proposalExternalInit, kemOutput: make([]byte, 32)}
+		}},
+		"signed for another leaf": {"LeafNodeTBS", func(c *framedContent) {
+			_ = c.commit.path.leaf.sign(joiner.signer, c.groupID, 0)
+		}},
+		"leaf of a key package": {"source", func(c *framedContent) { c.commit.path.leaf.source = sourceKeyPackage }},
+		"a path too short":      {"update path of", func(c *framedContent) { c.commit.path.nodes = c.commit.path.nodes[1:] }},
+		"a proposal, not a commit": {"without a path", func(c *framedContent) {
+			c.kind, c.proposal = contentProposal, &proposal{kind: proposalRemove, remove: 2}
+		}},
+		"of a new member's proposal": {"propose to add itself", func(c *framedContent) { c.sender.kind = senderNewMemberProposal }},
+		"of an external sender":      {"content type 3", func(c *framedContent) { c.sender.kind = senderExternal }},
+		"of another epoch":           {"another epoch", func(c *framedContent) { c.epoch++ }},
+		"of another group":           {"another group", func(c *framedContent) { c.groupID = []byte("another") }},
+	} {
+		msg := respoil(t, g[1], joiner.signer, honest, c.change)
+		if ev, err := g[1].Process(msg); err == nil {
+			t.Fatalf("%s: %+v", name, ev)
+		} else if !strings.Contains(err.Error(), c.because) {
+			t.Errorf("%s: refused, but because of %q", name, err)
+		}
+	}
+	if _, err := g[1].Process(respoil(t, g[1], newPerson(t, X25519AES128, "x").signer, honest, func(*framedContent) {})); !errors.Is(err, ErrRefused) {
+		t.Errorf("signed by another: %v", err)
+	}
+	for i := range honest {
+		if _, err := g[1].Process(honest[:i]); err == nil {
+			t.Fatalf("cut to %d bytes: taken", i)
+		}
+		forged := bytes.Clone(honest)
+		forged[i] ^= 1
+		if _, err := g[1].Process(forged); err == nil {
+			t.Fatalf("byte %d changed: taken", i)
+		}
+	}
+	if digest(t, g[1]) != before {
+		t.Fatal("a refused external commit changed the state")
+	}
+	member, _ := people[1].take(t, g[1], respoil(t, g[1], joiner.signer, honest, func(*framedContent) {}))
+	if member.Epoch() != own.Epoch() {
+		t.Fatalf("member in epoch %d", member.Epoch())
+	}
+	converse(t, member, own)
+}
+
+// TestCVE202671890RemoveOfAnother: an external commit may remove no one but an
+// older appearance of its own sender.
+func TestCVE202671890RemoveOfAnother(t *testing.T) {
+	for _, s := range []Suite{X25519AES128, P256AES128} {
+		people, g := openTrio(t, s)
+		phone := newPerson(t, s, "phone")
+		self, other, nobody := uint32(1), uint32(2), uint32(3)
+		own, honest := phone.enter(t, g[0], ExternalOptions{Resync: &self})
+		before := digest(t, g[0])
+		for name, leaf := range map[string]uint32{"another": other, "nobody": nobody, "far": 1 << 31} {
+			msg := respoil(t, g[0], phone.signer, honest, func(c *framedContent) {
+				c.commit.proposals[1] = byValue(&proposal{kind: proposalRemove, remove: leaf})
+			})
+			if _, err := g[0].Process(msg); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "remove") {
+				t.Errorf("suite %d: remove of %s: %v", s, name, err)
+			}
+			gi := externalInfo(t, g[0], GroupInfoOptions{})
+			if _, _, err := ExternalJoin(gi, nil, phone.credential(), phone.signer, anyCredential{}, phone.policy, ExternalOptions{Resync: &leaf}); !errors.Is(err, ErrRefused) {
+				t.Errorf("suite %d: made a remove of %s: %v", s, name, err)
+			}
+		}
+		// Mallory says that it is the phone: who it is, the validator decides.
+		g[0].s.validator = binding{"phone": phone.signer.Public()}
+		mallory := newPerson(t, s, "phone")
+		_, forged := mallory.enter(t, g[1], ExternalOptions{Resync: &self})
+		if _, err := g[0].Process(forged); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "credential") {
+			t.Errorf("suite %d: the phone's name with another's key: %v", s, err)
+		}
+		if digest(t, g[0]) != before {
+			t.Fatal("a refused commit changed the state")
+		}
+		g[0], _ = people[0].take(t, g[0], honest)
+		g[2], _ = people[2].take(t, g[2], honest)
+		converse(t, g[0], own, g[2])
+	}
+}
+
+// binding validates names that it knows with their keys, and all other names.
+type binding map[string][]byte
+
+func (b binding) Validate(c Credential, key []byte) error {
+	if want, ok := b[string(c.Identity)]; ok && !bytes.Equal(want, key) {
+		return fmt.Errorf("%q has another key", c.Identity)
+	}
+	return nil
+}
+
+// TestGroupInfoIsChecked: what a joiner by Welcome verifies, one who enters does
+// too. The signature of a member is remade over what is spoiled.
+func TestGroupInfoIsChecked(t *testing.T) {
+	for _, s := range []Suite{X25519AES128, P256AES128} {
+		people, g := openTrio(t, s)
+		joiner := newPerson(t, s, "tablet")
+		ghost := newPerson(t, s, "ghost")
+		_, ghostSecrets := ghost.keyPackage(t, s)
+		cs := g[0].cur().cs
+		remake := func(resign bool, change func(*groupInfo)) []byte {
+			m, err := readMessage(externalInfo(t, g[0], GroupInfoOptions{}), DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(m.groupInfo)
+			if resign {
+				if err := m.groupInfo.sign(people[0].signer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return writeMessage(wireGroupInfo, m.groupInfo.write)
+		}
+		enter := func(gi []byte, v Validator) (*Group, []byte, error) {
+			return ExternalJoin(gi, nil, joiner.credential(), joiner.signer, v, joiner.policy, ExternalOptions{})
+		}
+		external := func(data []byte) func(*groupInfo) {
+			return func(gi *groupInfo) {
+				for i := range gi.extensions {
+					if gi.extensions[i].kind == extExternalPub {
+						gi.extensions[i].data = data
+					}
+				}
+			}
+		}
+		retree := func(gi *groupInfo, change func(*tree)) {
+			for i, e := range gi.extensions {
+				if e.kind == extRatchetTree {
+					tr, err := readTree(e.data, DefaultLimits())
+					if err != nil {
+						t.Fatal(err)
+					}
+					change(tr)
+					gi.extensions[i].data, gi.context.treeHash = tr.encode(), tr.rootHash(cs)
+				}
+			}
+		}
+		required := func(e, p, c []uint16) func(*groupInfo) {
+			return func(gi *groupInfo) {
+				gi.context.extensions = extensions{{extRequiredCapabilities, encode(func(w *writer) {
+					w.u16list(e)
+					w.u16list(p)
+					w.u16list(c)
+				})}}
+			}
+		}
+		for name, c := range map[string]struct {
+			resign bool
+			change func(*groupInfo)
+		}{
+			"signature":           {false, func(gi *groupInfo) { gi.signature[0] ^= 1 }},
+			"no signature":        {false, func(gi *groupInfo) { gi.signature = nil }},
+			"epoch, not signed":   {false, func(gi *groupInfo) { gi.context.epoch++ }},
+			"suite":               {true, func(gi *groupInfo) { gi.context.suite ^= 3 }},
+			"unknown suite":       {true, func(gi *groupInfo) { gi.context.suite = 99 }},
+			"signer":              {true, func(gi *groupInfo) { gi.signer = 1 }},
+			"blank signer":        {true, func(gi *groupInfo) { gi.signer = 3 }},
+			"far signer":          {true, func(gi *groupInfo) { gi.signer = 1 << 31 }},
+			"tree hash":           {true, func(gi *groupInfo) { gi.context.treeHash[0] ^= 1 }},
+			"no external key":     {true, func(gi *groupInfo) { gi.extensions = gi.extensions[:1] }},
+			"external key of 0 B": {true, external([]byte{0})},
+			"external key cut":    {true, external([]byte{32, 1, 2})},
+			"external key zero":   {true, external(encode(func(w *writer) { w.vec(make([]byte, 32)) }))}, // RUSTSEC-2026-0069
+			"no tree":             {true, func(gi *groupInfo) { gi.extensions = gi.extensions[1:] }},
+			"a leaf that nobody signed": {true, func(gi *groupInfo) {
+				retree(gi, func(tr *tree) {
+					l := *tr.leaf(2)
+					l.signatureKey = ghost.signer.Public()
+					tr.set(leafNodeIndex(2), node{leaf: &l})
+				})
+			}},
+			"one key in two leaves": {true, func(gi *groupInfo) {
+				retree(gi, func(tr *tree) { tr.set(leafNodeIndex(3), node{leaf: tr.leaf(2)}) })
+			}},
+			"a group extension nobody supports": {true, func(gi *groupInfo) { gi.context.extensions = extensions{{0xf00d, []byte{}}} }},
+			"a required extension":              {true, required([]uint16{0xf00d}, nil, nil)},
+			"a required proposal":               {true, required(nil, []uint16{0xf00d}, nil)},
+			"a required credential":             {true, required(nil, nil, []uint16{0xf00d})},
+		} {
+			if _, _, err := enter(remake(c.resign, c.change), anyCredential{}); err == nil {
+				t.Errorf("suite %d: %s: entered", s, name)
+			}
+		}
+		for name, v := range map[string]Validator{"knows only the joiner": only("tablet"), "does not know the joiner": binding{"tablet": nil}} {
+			if _, _, err := enter(remake(true, func(*groupInfo) {}), v); !errors.Is(err, ErrRefused) {
+				t.Errorf("suite %d: a validator that %s: %v", s, name, err)
+			}
+		}
+		// A ghost in tree and hash is a group that never was: no member takes the commit.
+		before := digest(t, g[1])
+		_, commit, err := enter(remake(true, func(gi *groupInfo) {
+			retree(gi, func(tr *tree) {
+				if _, err := tr.add(&ghostSecrets.k().kp.leaf); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}), anyCredential{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g[1].Process(commit); err == nil || digest(t, g[1]) != before {
+			t.Errorf("suite %d: a commit to a group that never was: %v", s, err)
+		}
+		own, commit, err := enter(remake(true, func(*groupInfo) {}), anyCredential{})
+		if err != nil {
+			t.Fatalf("the honest group info, remade: %v", err)
+		}
+		member, _ := people[1].take(t, g[1], commit)
+		converse(t, member, own)
+	}
+}
+
+// TestExternalJoinIsRefused: what the joiner itself gets wrong.
+func TestExternalJoinIsRefused(t *testing.T) {
+	_, g := openTrio(t, X25519AES128)
+	joiner := newPerson(t, X25519AES128, "tablet")
+	honest := externalInfo(t, g[0], GroupInfoOptions{})
+	kp, _ := joiner.keyPackage(t, X25519AES128)
+	without, err := g[0].GroupInfo(GroupInfoOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrow := joiner.policy
+	narrow.Limits.Leaves = 3
+	many := make([][]byte, externalPSKsMax+1)
+	for name, c := range map[string]struct {
+		gi []byte
+		c  Credential
+		sg Signer
+		p  Policy
+		o  ExternalOptions
+	}{
+		"a key package":            {kp, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
+		"no external key":          {without, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
+		"cut":                      {honest[:len(honest)-1], joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
+		"a member, again":          {honest, joiner.credential(), g[1].s.signer, joiner.policy, ExternalOptions{}},
+		"no credential":            {honest, Credential{}, joiner.signer, joiner.policy, ExternalOptions{}},
+		"a signer of another kind": {honest, joiner.credential(), newPerson(t, P256AES128, "x").signer, joiner.policy, ExternalOptions{}},
+		"a key that is not known":  {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: [][]byte{{1}}}},
+		"too many keys":            {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: many}},
+		"a group too wide":         {honest, joiner.credential(), joiner.signer, narrow, ExternalOptions{}},
+	} {
+		if _, _, err := ExternalJoin(c.gi, nil, c.c, c.sg, anyCredential{}, c.p, c.o); err == nil {
+			t.Errorf("%s: entered", name)
+		}
+	}
+	if _, _, err := ExternalJoin(honest, nil, joiner.credential(), joiner.signer, anyCredential{}, joiner.policy, ExternalOptions{}); err != nil {
+		t.Fatalf("the honest join: %v", err)
+	}
+}
