@@ -306,6 +306,150 @@ var checks = []check{
 		r.deliver(carol, msg, "proposal")
 		r.change(alice, change{received: true}, carol)
 	}},
+	{name: "our commits as PrivateMessages", except: map[string]string{
+		coreCrypto: "it takes handshakes as PublicMessages only",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.theirs("carol"), s.ours("dave")
+		r.must(alice.encrypt(), "encrypt")
+		r.update(alice)
+		r.add(alice, carol, dave)
+		r.update(carol)
+		r.remove(alice, carol)
+		r.has(alice, bob, dave)
+	}},
+	{name: "our proposals, committed by them", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.ours("carol"), s.theirs("dave")
+		r.add(bob, carol)
+		r.proposes(alice, change{update: true})
+		r.change(bob, change{received: true})
+		r.proposes(alice, change{add: r.keyPackages(dave)})
+		r.change(bob, change{received: true}, dave)
+		r.proposes(alice, change{update: true})
+		r.proposes(carol, change{update: true})
+		r.change(dave, change{received: true})
+		r.proposes(carol, change{remove: r.seats(dave)})
+		r.proposes(alice, change{update: true})
+		r.change(bob, change{received: true})
+		r.has(alice, bob, carol)
+	}},
+	{name: "our proposals as PrivateMessages, committed by them", except: map[string]string{
+		coreCrypto: "it takes handshakes as PublicMessages only",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		r.must(alice.encrypt(), "encrypt")
+		r.proposes(alice, change{update: true})
+		r.change(bob, change{received: true, encrypted: true})
+		r.proposes(alice, change{remove: r.seats(bob)})
+		r.change(alice, change{received: true})
+		r.has(alice)
+	}},
+	{name: "our proposals, committed by another of ours", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.ours("carol"), s.theirs("dave")
+		r.add(bob, carol)
+		r.proposes(alice, change{update: true})
+		r.proposes(alice, change{add: r.keyPackages(dave)})
+		r.change(carol, change{received: true}, dave)
+		r.proposes(alice, change{remove: r.seats(bob)})
+		r.change(carol, change{received: true})
+		r.has(alice, carol, dave)
+	}},
+	{name: "another signature key of ours, by commit", except: map[string]string{
+		coreCrypto: "it refuses the signature of every commit that brings another key, of its own kind too",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(bob, carol)
+		r.change(alice, change{leaf: mls.LeafOptions{Signer: alice.newSigner(s.t)}})
+		r.update(bob)
+		r.update(alice)
+		r.add(alice, s.theirs("dave"))
+	}},
+	{name: "another signature key of ours, by update", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(bob, carol)
+		r.proposes(carol, change{update: true, leaf: mls.LeafOptions{Signer: carol.newSigner(s.t)}})
+		r.change(bob, change{received: true})
+		r.update(carol)
+		r.update(alice)
+	}},
+	{name: "adds of ours with and without a path", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.theirs("carol"), s.theirs("dave")
+		r.change(alice, change{add: r.keyPackages(carol), noPath: true}, carol)
+		r.change(alice, change{add: r.keyPackages(dave)}, dave)
+		r.update(carol)
+		r.update(bob)
+		r.update(dave)
+	}},
+	{name: "an external pre-shared key, injected by us", except: map[string]string{
+		coreCrypto: "it knows no pre-shared keys",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		id, secret := []byte("psk id"), bytes.Repeat([]byte{7}, 32)
+		alice.psks[string(id)] = secret
+		r.must(bob.psk(id, secret), "psk")
+		r.must(carol.psk(id, secret), "psk")
+		r.change(alice, change{psk: id})
+		r.change(alice, change{psk: id, noPath: true})
+		r.change(alice, change{psk: id, add: r.keyPackages(carol)}, carol)
+		r.proposes(alice, change{psk: id})
+		r.change(bob, change{received: true})
+	}},
+	{name: "the resumption key of this epoch, injected by us", except: map[string]string{
+		coreCrypto: "it knows no pre-shared keys",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		r.update(bob)
+		r.change(alice, change{resumption: alice.group.Epoch()})
+		r.change(alice, change{resumption: alice.group.Epoch() - 1})
+	}},
+	{name: "one of ours joins by external commit, on our word", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.joinsByItself(carol, alice)
+		r.update(bob)
+		r.update(carol)
+		r.has(alice, bob, carol)
+	}},
+	{name: "one of ours joins by external commit, on their word", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.update(bob)
+		r.joinsByItself(carol, bob)
+		r.update(bob)
+		r.update(carol)
+		r.has(alice, bob, carol)
+	}},
+	{name: "one of theirs joins by external commit, on our word", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.joinsByItself(carol, alice)
+		r.update(bob)
+		r.update(carol)
+		r.has(alice, bob, carol)
+	}},
+	{name: "one of ours comes back by external commit", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.add(bob, carol)
+		r.in = []member{alice, bob}
+		r.joinsByItself(carol, alice)
+		r.update(bob)
+		r.update(carol)
+		if n := len(alice.group.Members()); n != 3 {
+			s.t.Errorf("%d members, want 3: carol once", n)
+		}
+	}},
+	{name: "extensions of the group, set by us", run: func(s *session) {
+		alice, bob, r := s.pair()
+		r.change(alice, change{extensions: []mls.Extension{}})
+		r.update(bob)
+	}},
 	{name: "commits that cross: one counts, the other is refused", run: func(s *session) {
 		alice, bob, r := s.pair()
 		ours, err := alice.stage(change{})
@@ -467,7 +611,7 @@ func (r *room) scrambled(from, to member, order ...int) {
 }
 
 // proposes has a member propose what change says, for somebody to commit.
-func (r *room) proposes(by *theirs, c change) {
+func (r *room) proposes(by member, c change) {
 	r.t.Helper()
 	r.steps++
 	msg, err := by.propose(c)
@@ -476,7 +620,7 @@ func (r *room) proposes(by *theirs, c change) {
 }
 
 // joinsByItself has a newcomer enter by an external commit.
-func (r *room) joinsByItself(m *theirs, from *theirs) {
+func (r *room) joinsByItself(m, from member) {
 	r.t.Helper()
 	r.steps++
 	gi, err := from.groupInfo()

@@ -52,6 +52,7 @@ func TestInterop(t *testing.T) {
 	for _, engine := range []string{tsMLS, coreCrypto} {
 		for _, suite := range suites {
 			t.Run(fmt.Sprintf("%s/suite=%d", engine, suite), func(t *testing.T) {
+				t.Parallel()
 				s := session{suite: suite, peer: startPeer(t, engine), people: new(int)}
 				held := 0
 				for _, c := range checks {

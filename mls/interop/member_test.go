@@ -25,10 +25,13 @@ type member interface {
 	create(groupID []byte) error
 	join(welcome []byte) error
 	commit(c change) (sent, error)
+	propose(c change) ([]byte, error) // the one proposal that c is
 	process(msg []byte) (received, error)
 	seal(aad, plaintext []byte) ([]byte, error)
 	state() (view, error)
 	export(label string, context []byte, n int) ([]byte, error)
+	groupInfo() ([]byte, error)
+	externalJoin(groupInfo []byte) (commit []byte, err error)
 }
 
 // A change is what a commit is to do. The empty one gives its sender new keys and
@@ -36,10 +39,14 @@ type member interface {
 type change struct {
 	add        [][]byte // KeyPackages
 	remove     []seat
-	psk        []byte // id of an external pre-shared key
-	resumption uint64 // epoch whose resumption key is injected
-	encrypted  bool   // the commit is to be a PrivateMessage
-	received   bool   // the commit is of received proposals
+	psk        []byte          // id of an external pre-shared key
+	resumption uint64          // epoch whose resumption key is injected
+	encrypted  bool            // theirs as a PrivateMessage; ours follow the policy
+	received   bool            // the commit is of received proposals
+	noPath     bool            // ours: no fresh keys
+	update     bool            // ours: a proposal to update the own leaf
+	leaf       mls.LeafOptions // ours
+	extensions []mls.Extension // ours: those of the group from now on
 }
 
 // A seat is a member as others name it.
@@ -77,6 +84,23 @@ type ours struct {
 	group   *mls.Group
 }
 
+// newSigner has a fresh key of the client's suite.
+func (o *ours) newSigner(t *testing.T) mls.Signer {
+	t.Helper()
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	secret[0] &= 0x7f // below the order of P-256
+	maker := mls.NewEd25519Signer
+	if o.suite == mls.P256AES128 {
+		maker = mls.NewP256Signer
+	}
+	signer, err := maker(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
 // anybody is an authentication service that takes everybody at their word.
 type anybody struct{}
 
@@ -84,24 +108,15 @@ func (anybody) Validate(mls.Credential, []byte) error { return nil }
 
 func newOurs(t *testing.T, suite mls.Suite, who, identity string) *ours {
 	t.Helper()
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	secret[0] &= 0x7f // below the order of P-256
-	maker := mls.NewEd25519Signer
-	if suite == mls.P256AES128 {
-		maker = mls.NewP256Signer
-	}
-	signer, err := maker(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
 	policy := mls.DefaultPolicy()
 	policy.Now = time.Now // both engines look at lifetimes
 	policy.AllowExternal = true
 	policy.PastResumption = 4
 	psks := make(map[string][]byte)
 	policy.PSK = func(id []byte) ([]byte, bool) { psk, ok := psks[string(id)]; return psk, ok }
-	return &ours{who: who, id: identity, suite: suite, cred: mls.BasicCredential([]byte(identity)), signer: signer, policy: policy, psks: psks}
+	o := &ours{who: who, id: identity, suite: suite, cred: mls.BasicCredential([]byte(identity)), policy: policy, psks: psks}
+	o.signer = o.newSigner(t)
+	return o
 }
 
 // certify gives the client a key with a certificate of its own making. Who may be
@@ -164,18 +179,33 @@ func (o *ours) commit(c change) (sent, error) {
 }
 
 func (o *ours) stage(c change) (*mls.Staged, error) {
-	var leaves []uint32
-	for _, s := range c.remove {
-		leaves = append(leaves, s.Leaf)
-	}
-	switch {
-	case len(c.add) > 0:
-		return o.group.Add(c.add...)
-	case len(leaves) > 0:
-		return o.group.Remove(leaves...)
-	}
-	return o.group.Commit()
+	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf})
 }
+
+// ours spells a change for package mls.
+func (c change) ours() (out []mls.Proposal) {
+	for _, kp := range c.add {
+		out = append(out, mls.AddProposal(kp))
+	}
+	for _, s := range c.remove {
+		out = append(out, mls.RemoveProposal(s.Leaf))
+	}
+	if c.psk != nil {
+		out = append(out, mls.ExternalPSKProposal(c.psk))
+	}
+	if c.resumption != 0 {
+		out = append(out, mls.ResumptionPSKProposal(c.resumption))
+	}
+	if c.extensions != nil {
+		out = append(out, mls.ContextExtensionsProposal(c.extensions))
+	}
+	if c.update {
+		out = append(out, mls.UpdateProposal(c.leaf))
+	}
+	return out
+}
+
+func (o *ours) propose(c change) ([]byte, error) { return o.group.Propose(c.ours()[0]) }
 
 func (o *ours) process(msg []byte) (received, error) {
 	ev, err := o.group.Process(msg)
@@ -187,8 +217,24 @@ func (o *ours) process(msg []byte) (received, error) {
 		return received{Kind: "application", Plaintext: ev.Plaintext, AAD: ev.AAD}, nil
 	case mls.ProposalReceived:
 		return received{Kind: "proposal"}, nil
+	case *mls.Staged:
+		err = o.group.Apply(ev)
 	}
-	return received{Kind: "commit", Removed: o.group.Removed()}, nil
+	return received{Kind: "commit", Removed: o.group.Removed()}, err
+}
+
+func (o *ours) groupInfo() ([]byte, error) {
+	return o.group.GroupInfo(mls.GroupInfoOptions{External: true})
+}
+
+func (o *ours) externalJoin(groupInfo []byte) (commit []byte, err error) {
+	var again mls.ExternalOptions
+	if o.group != nil { // it was a member before
+		leaf := o.group.OwnLeaf()
+		again.Resync = &leaf
+	}
+	o.group, commit, err = mls.ExternalJoin(groupInfo, nil, o.cred, o.signer, anybody{}, o.policy, again)
+	return commit, err
 }
 
 func (o *ours) seal(aad, plaintext []byte) ([]byte, error) { return o.group.Protect(aad, plaintext) }
@@ -199,6 +245,12 @@ func (o *ours) state() (view, error) {
 
 func (o *ours) export(label string, context []byte, n int) ([]byte, error) {
 	return o.group.Export(label, context, n)
+}
+
+// encrypt has handshakes go as PrivateMessages from now on.
+func (o *ours) encrypt() error {
+	o.policy.EncryptHandshake = true
+	return o.restart()
 }
 
 // restart is what a crash leaves: the group as it was stored.
@@ -255,12 +307,12 @@ func (x *theirs) create(groupID []byte) error { return x.ask("create", request{"
 func (x *theirs) join(welcome []byte) error   { return x.ask("join", request{"welcome": welcome}, nil) }
 
 func (x *theirs) commit(c change) (out sent, err error) {
-	err = x.ask("commit", request{"proposals": c.proposals(), "encrypted": c.encrypted, "received": c.received}, &out)
+	err = x.ask("commit", request{"proposals": c.theirs(), "encrypted": c.encrypted, "received": c.received}, &out)
 	return out, err
 }
 
-// proposals spells a change for a peer.
-func (c change) proposals() []request {
+// theirs spells a change for a peer.
+func (c change) theirs() []request {
 	out := []request{}
 	for _, kp := range c.add {
 		out = append(out, request{"type": "add", "keyPackage": kp})
@@ -277,10 +329,9 @@ func (c change) proposals() []request {
 	return out
 }
 
-// propose makes the one proposal that c is.
 func (x *theirs) propose(c change) ([]byte, error) {
 	var a struct{ Message []byte }
-	err := x.ask("propose", request{"proposal": c.proposals()[0], "encrypted": c.encrypted}, &a)
+	err := x.ask("propose", request{"proposal": c.theirs()[0], "encrypted": c.encrypted}, &a)
 	return a.Message, err
 }
 

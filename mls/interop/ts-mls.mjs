@@ -1,5 +1,6 @@
 // ts-mls, an independent engine in TypeScript.
 import * as mls from "ts-mls"
+import { createGroupInfoWithRatchetTree } from "ts-mls/createCommit.js"
 import { p256 } from "@noble/curves/nist.js"
 
 const suites = { 1: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", 2: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256" }
@@ -69,7 +70,25 @@ function proposal(c, p) {
 
 const removed = (c) => c.state.groupActiveState.kind === "removedFromGroup"
 
-const groupInfo = (c) => mls.createGroupInfoWithExternalPubAndRatchetTree(c.state, [], c.impl)
+// ExternalPub of RFC 9420 12.4.3.2 has its length before the key. ts-mls leaves
+// that out, so a group info is put together here, and one that it is given loses
+// the length while ts-mls reads the key.
+async function groupInfo(c) {
+  const { publicKey } = await c.impl.hpke.deriveKeyPair(c.state.keySchedule.externalSecret)
+  const key = await c.impl.hpke.exportPublicKey(publicKey)
+  const external = { extensionType: "external_pub", extensionData: Uint8Array.of(...lengthOf(key), ...key) }
+  return createGroupInfoWithRatchetTree(c.state.groupContext, c.state.confirmationTag, c.state, c.state.ratchetTree, [external], c.impl)
+}
+
+const lengthOf = (key) => (key.length < 64 ? [key.length] : [0x40, key.length]) // 2.1.2
+
+const publicKeySize = { 1: 32, 2: 65 } // bytes, by suite
+
+function readingExternalPub(c) {
+  const size = publicKeySize[c.suite]
+  const importPublicKey = (key) => c.impl.hpke.importPublicKey(key.length > size ? key.slice(-size) : key)
+  return { ...c.impl, hpke: { ...c.impl.hpke, importPublicKey } }
+}
 
 export const operations = {
   async client(r) {
@@ -177,7 +196,7 @@ export const operations = {
     const c = client(r)
     const kp = await freshKeyPackage(c)
     const { publicMessage, newState } = await mls.joinGroupExternal(
-      decode(r.groupInfo, "mls_group_info").groupInfo, kp.publicPackage, kp.privatePackage, r.resync === true, c.impl)
+      decode(r.groupInfo, "mls_group_info").groupInfo, kp.publicPackage, kp.privatePackage, r.resync === true, readingExternalPub(c))
     c.state = newState
     return { commit: encode("mls_public_message", "publicMessage", publicMessage) }
   },
