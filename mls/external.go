@@ -9,7 +9,7 @@ import (
 // ExternalOptions are what an external join may do beyond joining.
 type ExternalOptions struct {
 	// Resync names the leaf of an older appearance of the joiner, which the same
-	// Commit removes. Its credential must be the joiner's own (12.2).
+	// Commit removes (12.2).
 	Resync *uint32
 	// PSKs are ids of external pre-shared keys to inject, found by Policy.PSK.
 	PSKs [][]byte
@@ -170,7 +170,7 @@ func (j *entering) path() (*transition, error) {
 	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
 		return nil, err
 	}
-	if err := n.resyncsItself(j.commit.path); err != nil {
+	if err := n.resyncsItself(j.validator, j.commit.path); err != nil {
 		return nil, err
 	}
 	if err := n.validate(e.tree, j.side); err != nil {

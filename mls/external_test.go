@@ -216,7 +216,7 @@ func TestExternalCommitIsChecked(t *testing.T) {
 		"empty kem output": {"external init", func(c *framedContent) {
 			c.commit.proposals[0].proposal = &proposal{kind: proposalExternalInit, kemOutput: []byte{}}
 		}},
-		// RUSTSEC-2026-0069: the shared secret would be zero.
+		// RUSTSEC-2026-0069 to 0072: the shared secret would be zero.
 		"zero kem output": {"external init", func(c *framedContent) {
 			c.commit.proposals[0].proposal = &proposal{kind: proposalExternalInit, kemOutput: make([]byte, 32)}
 		}},
@@ -381,7 +381,7 @@ func TestGroupInfoIsChecked(t *testing.T) {
 			"no external key":     {true, func(gi *groupInfo) { gi.extensions = gi.extensions[:1] }},
 			"external key of 0 B": {true, external([]byte{0})},
 			"external key cut":    {true, external([]byte{32, 1, 2})},
-			"external key zero":   {true, external(encode(func(w *writer) { w.vec(make([]byte, 32)) }))}, // RUSTSEC-2026-0069
+			"external key zero":   {true, external(encode(func(w *writer) { w.vec(make([]byte, 32)) }))}, // RUSTSEC-2026-0069 to 0072
 			"no tree":             {true, func(gi *groupInfo) { gi.extensions = gi.extensions[1:] }},
 			"a leaf that nobody signed": {true, func(gi *groupInfo) {
 				retree(gi, func(tr *tree) {
@@ -467,5 +467,110 @@ func TestExternalJoinIsRefused(t *testing.T) {
 	}
 	if _, _, err := ExternalJoin(honest, nil, joiner.credential(), joiner.signer, anyCredential{}, joiner.policy, ExternalOptions{}); err != nil {
 		t.Fatalf("the honest join: %v", err)
+	}
+}
+
+// smallOrder are X25519 points that make every shared secret zero (RFC 7748, 6.1):
+// 0, 1, p-1, p, p+1 and two points of order 8.
+func smallOrder() map[string][]byte {
+	points := map[string][]byte{"0": make([]byte, 32), "1": append([]byte{1}, make([]byte, 31)...)}
+	for name, last := range map[string]byte{"p-1": 0xec, "p": 0xed, "p+1": 0xee} {
+		p := bytes.Repeat([]byte{0xff}, 32)
+		p[0], p[31] = last, 0x7f
+		points[name] = p
+	}
+	points["of order 8"] = []byte{0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
+		0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00}
+	points["of order 8, the other"] = []byte{0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b,
+		0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57}
+	return points
+}
+
+// TestHPKERSZeroSharedSecret (RUSTSEC-2026-0069 to 0072): where a public key or a KEM output comes in
+// from outside, one that makes the shared secret zero is refused, and nothing is
+// encrypted to it.
+func TestHPKERSZeroSharedSecret(t *testing.T) {
+	people, g := openTrio(t, X25519AES128)
+	joiner := newPerson(t, X25519AES128, "tablet")
+	_, honest := joiner.enter(t, g[0], ExternalOptions{})
+	staged, err := g[0].Commit(CommitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := invite(t, X25519AES128)
+	before := digest(t, g[1])
+	for name, point := range smallOrder() {
+		m, err := readMessage(externalInfo(t, g[0], GroupInfoOptions{}), DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range m.groupInfo.extensions {
+			if m.groupInfo.extensions[i].kind == extExternalPub {
+				m.groupInfo.extensions[i].data = encode(func(w *writer) { w.vec(point) })
+			}
+		}
+		if err := m.groupInfo.sign(people[0].signer); err != nil {
+			t.Fatal(err)
+		}
+		gi := writeMessage(wireGroupInfo, m.groupInfo.write)
+		_, _, err = ExternalJoin(gi, nil, joiner.credential(), joiner.signer, anyCredential{}, joiner.policy, ExternalOptions{})
+		because(t, "external key "+name, err, ErrRefused, "external public key")
+
+		_, err = g[1].Process(respoil(t, g[1], joiner.signer, honest, func(c *framedContent) {
+			c.commit.proposals[0] = byValue(&proposal{kind: proposalExternalInit, kemOutput: point})
+		}))
+		because(t, "kem output of an external init "+name, err, ErrRefused, "external init")
+
+		_, err = g[1].Process(resignedPublic(t, g[0], staged.Commit, func(m *publicMessage) {
+			for i := range m.content.commit.path.nodes {
+				for j := range m.content.commit.path.nodes[i].encrypted {
+					m.content.commit.path.nodes[i].encrypted[j].kemOutput = point
+				}
+			}
+		}))
+		because(t, "kem output of a path "+name, err, ErrRefused, "decapsulate")
+
+		w, err := readMessage(x.staged.Welcome, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.welcome.secrets[0].sealed.kemOutput = point
+		_, err = x.join(writeMessage(wireWelcome, w.welcome.write))
+		because(t, "kem output of a welcome "+name, err, ErrRefused, "decapsulate")
+
+		_, err = suite1.seal(point, "Welcome", nil, []byte("secret"))
+		because(t, "sealing to "+name, err, ErrRefused, "")
+	}
+	if digest(t, g[1]) != before {
+		t.Fatal("a refused commit changed the state")
+	}
+	if _, err := g[1].Process(honest); err != nil {
+		t.Fatalf("the honest external commit: %v", err)
+	}
+	if _, err := x.join(x.staged.Welcome); err != nil {
+		t.Fatalf("the honest welcome: %v", err)
+	}
+}
+
+// TestHPKERSExportLength (RUSTSEC-2026-0069 to 0072): an export is as long as HKDF allows and no
+// longer, and no length wraps (8.5).
+func TestHPKERSExportLength(t *testing.T) {
+	for _, s := range []Suite{X25519AES128, P384AES256} {
+		_, _, ga, gb := pair(t, s)
+		most := 255 * ga.cur().cs.nh()
+		for _, n := range []int{1, 255, 256, most} {
+			a, err := ga.Export("label", nil, n)
+			if err != nil || len(a) != n {
+				t.Fatalf("suite %d: %d bytes: %d, %v", s, n, len(a), err)
+			}
+			if b, err := gb.Export("label", nil, n); err != nil || !bytes.Equal(a, b) {
+				t.Fatalf("suite %d: members export different %d bytes: %v", s, n, err)
+			}
+		}
+		for _, n := range []int{-1, 0, most + 1, 1 << 16, 1<<16 + 1, 1<<31 - 1} {
+			if b, err := ga.Export("label", nil, n); err == nil {
+				t.Errorf("suite %d: %d bytes: exported %d", s, n, len(b))
+			}
+		}
 	}
 }

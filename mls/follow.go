@@ -89,7 +89,7 @@ func (g *Group) receiveCommit(a *authContent) (*Staged, error) {
 		return nil, refused("commit without the path it needs")
 	}
 	if external {
-		if err := n.resyncsItself(c.path); err != nil {
+		if err := n.resyncsItself(g.s.validator, c.path); err != nil {
 			return nil, err
 		}
 		if committer.index, err = n.tree.freeLeaf(); err != nil {
@@ -159,10 +159,10 @@ func (n *plan) replacedByPath(e *epoch, after *leafNode, committer sender) {
 }
 
 // resyncsItself: an external commit may remove only an older appearance of its
-// own sender, one with the same credential (12.2).
-func (n *plan) resyncsItself(path *updatePath) error {
+// own sender (12.2).
+func (n *plan) resyncsItself(v Validator, path *updatePath) error {
 	for _, l := range n.removedLeaf {
-		if !bytes.Equal(encode(l.credential.write), encode(path.leaf.credential.write)) {
+		if !sameClient(v, l, &path.leaf) {
 			return refused("external commit removes another member")
 		}
 	}

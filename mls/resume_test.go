@@ -399,4 +399,22 @@ func TestSuccessorIsTheSameClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	converse(t, sub, g)
+
+	// And for who comes back into the same group (12.2).
+	again, leaf := newPerson(t, X25519AES128, "phone 2"), uint32(1)
+	old[0].s.policy.AllowExternal, old[2].s.policy.AllowExternal = true, true
+	gi := externalInfo(t, old[0], GroupInfoOptions{})
+	_, _, err = ExternalJoin(gi, nil, again.credential(), again.signer, anyCredential{}, again.policy, ExternalOptions{Resync: &leaf})
+	because(t, "a resync without successors", err, ErrRefused, "another member")
+	own, commit, err := ExternalJoin(gi, nil, again.credential(), again.signer, renaming{}, again.policy, ExternalOptions{Resync: &leaf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = old[2].Process(commit)
+	because(t, "a member whose validator has none", err, ErrRefused, "another member")
+	for _, i := range []int{0, 2} {
+		old[i].s.validator = renaming{}
+		mustFollow(t, old[i], commit)
+	}
+	converse(t, old[0], own, old[2])
 }
