@@ -447,8 +447,72 @@ var checks = []check{
 	}},
 	{name: "extensions of the group, set by us", run: func(s *session) {
 		alice, bob, r := s.pair()
+		r.change(alice, change{extensions: []mls.Extension{bothCredentials}})
+		r.update(bob)
+		r.add(bob, s.theirs("carol"), s.ours("dave"))
+	}},
+	{name: "extensions of the group, cleared by us", except: map[string]string{
+		tsMLS: "it keeps the old extensions where a commit sets none",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		r.change(alice, change{extensions: []mls.Extension{bothCredentials}})
 		r.change(alice, change{extensions: []mls.Extension{}})
 		r.update(bob)
+	}},
+	{name: "extensions of the group, set by them, need the path that 12.4 asks for", except: map[string]string{
+		coreCrypto: "it sets them only as it makes a group",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		c, err := bob.commit(change{extensions: []mls.Extension{bothCredentials}})
+		r.must(err, "bob commits")
+		r.refuses(alice, c.Commit, "new extensions without a path")
+	}},
+	{name: "ratchet trees beside our Welcomes", except: map[string]string{
+		coreCrypto: "it takes the tree from the Welcome only",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.change(alice, change{add: r.keyPackages(carol), noTree: true}, carol)
+		r.update(bob)
+		r.update(carol)
+	}},
+	{name: "ratchet trees beside their Welcomes", except: map[string]string{
+		coreCrypto: "its Welcomes carry the tree",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		r.change(bob, change{add: r.keyPackages(carol), noTree: true}, carol)
+		r.update(alice)
+		r.update(carol)
+	}},
+	{name: "our group is reinitialised by us", except: noResumption, run: func(s *session) {
+		alice, bob, r := s.pair()
+		next := r.closes(alice, s.suite)
+		r.followedBy(alice, bob, next)
+	}},
+	{name: "our group is reinitialised by them", except: noResumption, run: func(s *session) {
+		alice, bob, r := s.pair()
+		next := r.closes(bob, s.suite)
+		r.followedBy(bob, alice, next)
+	}},
+	{name: "our group goes on with another suite", except: noResumption, run: func(s *session) {
+		alice, bob, r := s.pair()
+		next := r.closes(alice, s.otherSuite())
+		r.followedBy(alice, bob, next)
+	}},
+	{name: "we branch a subgroup", except: noResumption, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.add(alice, carol)
+		r.branched(alice, bob)
+		r.goesOn()
+	}},
+	{name: "they branch a subgroup", except: noResumption, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.theirs("carol")
+		r.add(alice, carol)
+		r.branched(bob, alice)
+		r.goesOn()
 	}},
 	{name: "commits that cross: one counts, the other is refused", run: func(s *session) {
 		alice, bob, r := s.pair()
@@ -576,6 +640,11 @@ var checks = []check{
 		r.has(all[0], all[1], all[6], all[7])
 	}},
 }
+
+var noResumption = map[string]string{coreCrypto: "it has neither ReInit nor branches"}
+
+// bothCredentials is required_capabilities of 11.1: credentials basic and X.509.
+var bothCredentials = mls.Extension{Type: 3, Data: []byte{0, 0, 4, 0, 1, 0, 2}}
 
 // reach is what a foreign engine opens as it comes: how many generations may be
 // missing before a message, how far behind the newest one it may be, and how many epochs

@@ -23,7 +23,7 @@ type member interface {
 	identity() string
 	keyPackage() ([]byte, error)
 	create(groupID []byte) error
-	join(welcome []byte) error
+	join(welcome, tree []byte) error
 	commit(c change) (sent, error)
 	propose(c change) ([]byte, error) // the one proposal that c is
 	process(msg []byte) (received, error)
@@ -46,7 +46,15 @@ type change struct {
 	noPath     bool            // ours: no fresh keys
 	update     bool            // ours: a proposal to update the own leaf
 	leaf       mls.LeafOptions // ours
-	extensions []mls.Extension // ours: those of the group from now on
+	extensions []mls.Extension // those of the group from now on
+	reInit     *successor      // the group ends and goes on as another
+	noTree     bool            // the Welcome comes without the ratchet tree
+}
+
+// A successor is the group as which one goes on.
+type successor struct {
+	group []byte
+	suite mls.Suite
 }
 
 // A seat is a member as others name it.
@@ -55,7 +63,8 @@ type seat struct {
 	Identity string
 }
 
-type sent struct{ Commit, Welcome []byte }
+// sent is what comes of a commit; the tree is for those who get a Welcome without.
+type sent struct{ Commit, Welcome, Tree []byte }
 
 // received is what a message turned out to be: application, proposal, commit.
 // Removed says that it put its receiver out of the group.
@@ -87,18 +96,21 @@ type ours struct {
 // newSigner has a fresh key of the client's suite.
 func (o *ours) newSigner(t *testing.T) mls.Signer {
 	t.Helper()
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	secret[0] &= 0x7f // below the order of P-256
-	maker := mls.NewEd25519Signer
-	if o.suite == mls.P256AES128 {
-		maker = mls.NewP256Signer
-	}
-	signer, err := maker(secret)
+	signer, err := o.freshSigner()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return signer
+}
+
+func (o *ours) freshSigner() (mls.Signer, error) {
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	secret[0] &= 0x7f // below the order of P-256
+	if o.suite == mls.P256AES128 {
+		return mls.NewP256Signer(secret)
+	}
+	return mls.NewEd25519Signer(secret)
 }
 
 // anybody is an authentication service that takes everybody at their word.
@@ -165,8 +177,8 @@ func (o *ours) create(groupID []byte) (err error) {
 	return err
 }
 
-func (o *ours) join(welcome []byte) (err error) {
-	o.group, err = mls.Join(welcome, o.secrets, o.signer, anybody{}, o.policy)
+func (o *ours) join(welcome, tree []byte) (err error) {
+	o.group, err = mls.JoinWithTree(welcome, tree, o.secrets, o.signer, anybody{}, o.policy)
 	return err
 }
 
@@ -175,11 +187,15 @@ func (o *ours) commit(c change) (sent, error) {
 	if err != nil {
 		return sent{}, err
 	}
-	return sent{staged.Commit, staged.Welcome}, o.group.Apply(staged)
+	if err := o.group.Apply(staged); err != nil {
+		return sent{}, err
+	}
+	tree, err := o.group.RatchetTree()
+	return sent{staged.Commit, staged.Welcome, tree}, err
 }
 
 func (o *ours) stage(c change) (*mls.Staged, error) {
-	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf})
+	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree})
 }
 
 // ours spells a change for package mls.
@@ -198,6 +214,9 @@ func (c change) ours() (out []mls.Proposal) {
 	}
 	if c.extensions != nil {
 		out = append(out, mls.ContextExtensionsProposal(c.extensions))
+	}
+	if n := c.reInit; n != nil {
+		out = append(out, mls.ReInitProposal(n.group, n.suite, nil))
 	}
 	if c.update {
 		out = append(out, mls.UpdateProposal(c.leaf))
@@ -304,10 +323,13 @@ func (x *theirs) keyPackage() ([]byte, error) {
 }
 
 func (x *theirs) create(groupID []byte) error { return x.ask("create", request{"group": groupID}, nil) }
-func (x *theirs) join(welcome []byte) error   { return x.ask("join", request{"welcome": welcome}, nil) }
+
+func (x *theirs) join(welcome, tree []byte) error {
+	return x.ask("join", request{"welcome": welcome, "tree": tree}, nil)
+}
 
 func (x *theirs) commit(c change) (out sent, err error) {
-	err = x.ask("commit", request{"proposals": c.theirs(), "encrypted": c.encrypted, "received": c.received}, &out)
+	err = x.ask("commit", request{"proposals": c.theirs(), "encrypted": c.encrypted, "received": c.received, "withoutTree": c.noTree}, &out)
 	return out, err
 }
 
@@ -325,6 +347,12 @@ func (c change) theirs() []request {
 	}
 	if c.resumption != 0 {
 		out = append(out, request{"type": "resumption", "epoch": c.resumption})
+	}
+	if c.extensions != nil {
+		out = append(out, request{"type": "extensions"})
+	}
+	if n := c.reInit; n != nil {
+		out = append(out, request{"type": "reinit", "group": n.group, "suite": n.suite})
 	}
 	return out
 }

@@ -93,7 +93,11 @@ func (r *room) change(by member, c change, joining ...member) {
 	r.must(err, "%s commits", by.name())
 	r.deliver(by, s.Commit, "commit")
 	for _, m := range joining {
-		r.must(m.join(s.Welcome), "%s joins by the welcome of %s", m.name(), by.name())
+		tree := s.Tree
+		if !c.noTree {
+			tree = nil
+		}
+		r.must(m.join(s.Welcome, tree), "%s joins by the welcome of %s", m.name(), by.name())
 	}
 	r.in = append(r.in, joining...)
 	r.goesOn()

@@ -1,6 +1,8 @@
 // ts-mls, an independent engine in TypeScript.
 import * as mls from "ts-mls"
 import { createGroupInfoWithRatchetTree } from "ts-mls/createCommit.js"
+import { encode as encodeBytes } from "ts-mls/codec/tlsEncoder.js"
+import { decodeRatchetTree, ratchetTreeEncoder } from "ts-mls/ratchetTree.js"
 import { p256 } from "@noble/curves/nist.js"
 
 const suites = { 1: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", 2: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256" }
@@ -22,6 +24,14 @@ function decode(bytes, wireformat) {
 }
 
 const encode = (wireformat, field, value) => mls.encodeMlsMessage({ version: "mls10", wireformat, [field]: value })
+
+async function newClient(who, suite, identity, compressed) {
+  const impl = await mls.getCiphersuiteImpl(mls.getCiphersuiteFromName(suites[suite]))
+  const c = { who, suite, impl, compressed, identity, packages: [], psks: new Map() }
+  c.signature = await signatureKey(c)
+  clients.set(who, c)
+  return c
+}
 
 // ts-mls makes compressed P-256 signature keys of its own, which RFC 9420 5.1.1
 // does not allow, so the key comes from here.
@@ -62,8 +72,16 @@ function proposal(c, p) {
           },
         },
       }
-    case "extensions":
-      return { proposalType: "group_context_extensions", groupContextExtensions: { extensions: [] } }
+    case "extensions": // required_capabilities of 11.1: credentials basic and x509
+      return {
+        proposalType: "group_context_extensions",
+        groupContextExtensions: { extensions: [{ extensionType: "required_capabilities", extensionData: Uint8Array.of(0, 0, 4, 0, 1, 0, 2) }] },
+      }
+    case "reinit":
+      return {
+        proposalType: "reinit",
+        reinit: { groupId: bytes(p.group), version: "mls10", cipherSuite: suites[p.suite], extensions: [] },
+      }
   }
   throw new Error(`not offered: a proposal to ${p.type}`)
 }
@@ -90,13 +108,17 @@ function readingExternalPub(c) {
   return { ...c.impl, hpke: { ...c.impl.hpke, importPublicKey } }
 }
 
+const tree = (r) => (r.tree?.length > 0 ? decodeRatchetTree(r.tree, 0)[0] : undefined)
+
+const sentBy = (c, commit, welcome) => ({
+  commit: mls.encodeMlsMessage(commit),
+  welcome: welcome && encode("mls_welcome", "welcome", welcome),
+  tree: encodeBytes(ratchetTreeEncoder)(c.state.ratchetTree),
+})
+
 export const operations = {
   async client(r) {
-    const impl = await mls.getCiphersuiteImpl(mls.getCiphersuiteFromName(suites[r.suite]))
-    const c = { suite: r.suite, impl, compressed: r.compressed, identity: new TextEncoder().encode(r.identity), packages: [], psks: new Map() }
-    c.signature = await signatureKey(c)
-    clients.set(r.who, c)
-    return { signatureKey: c.signature.publicKey }
+    await newClient(r.who, r.suite, new TextEncoder().encode(r.identity), r.compressed)
   },
 
   async keyPackage(r) {
@@ -118,7 +140,7 @@ export const operations = {
     let why
     for (const kp of c.packages) {
       try {
-        c.state = await mls.joinGroup(welcome, kp.publicPackage, kp.privatePackage, mls.makePskIndex(undefined, Object.fromEntries(c.psks)), c.impl)
+        c.state = await mls.joinGroup(welcome, kp.publicPackage, kp.privatePackage, mls.makePskIndex(undefined, Object.fromEntries(c.psks)), c.impl, tree(r))
         c.packages = c.packages.filter((x) => x !== kp)
         return
       } catch (e) {
@@ -139,12 +161,12 @@ export const operations = {
       {
         wireAsPublicMessage: !r.encrypted,
         extraProposals: (r.proposals ?? []).map((p) => proposal(c, p)),
-        ratchetTreeExtension: true,
+        ratchetTreeExtension: !r.withoutTree,
         authenticatedData: r.aad ?? new Uint8Array(),
       },
     )
     c.state = newState
-    return { commit: mls.encodeMlsMessage(commit), welcome: welcome && encode("mls_welcome", "welcome", welcome) }
+    return sentBy(c, commit, welcome)
   },
 
   async propose(r) {
@@ -199,6 +221,36 @@ export const operations = {
       decode(r.groupInfo, "mls_group_info").groupInfo, kp.publicPackage, kp.privatePackage, r.resync === true, readingExternalPub(c))
     c.state = newState
     return { commit: encode("mls_public_message", "publicMessage", publicMessage) }
+  },
+
+  // the same identity for another group, perhaps of another suite
+  async beside(r) {
+    const c = client(r)
+    const next = await newClient(r.as, r.suite, c.identity)
+    if (next.suite === c.suite) next.signature = c.signature
+  },
+
+  // makes the group that follows the one it is in, or branches off it
+  async resume(r) {
+    const c = client(r)
+    const next = clients.get(r.as)
+    const kp = await freshKeyPackage(next)
+    const others = r.keyPackages.map((b64) => decode(new Uint8Array(Buffer.from(b64, "base64")), "mls_key_package").keyPackage)
+    const { newState, commit, welcome } = await (r.branch
+      ? mls.branchGroup(c.state, kp.publicPackage, kp.privatePackage, others, r.group, next.impl)
+      : mls.reinitCreateNewGroup(c.state, kp.publicPackage, kp.privatePackage, others, r.group, suites[r.suite], []))
+    next.state = newState
+    return sentBy(next, commit, welcome)
+  },
+
+  async joinFrom(r) {
+    const c = client(r)
+    const next = clients.get(r.as)
+    const { welcome } = decode(r.welcome, "mls_welcome")
+    const { publicPackage, privatePackage } = next.packages.pop()
+    next.state = await (r.branch
+      ? mls.joinGroupFromBranch(c.state, welcome, publicPackage, privatePackage, tree(r), next.impl)
+      : mls.joinGroupFromReinit(c.state, welcome, publicPackage, privatePackage, tree(r)))
   },
 
   // a proposal by which somebody outside asks to be added
