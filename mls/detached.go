@@ -100,6 +100,9 @@ func (g *Group) SignedProposal(kind uint16, aad []byte) ([]byte, error) {
 	if e == nil {
 		return nil, ErrRemoved
 	}
+	if e.closed() {
+		return nil, refused("group is being reinitialised")
+	}
 	if len(aad) > g.s.policy.Limits.Message/2 {
 		return nil, refused("statement of %d bytes", len(aad))
 	}

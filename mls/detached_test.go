@@ -10,7 +10,7 @@ import (
 const receiptType = 0xf002 // private use
 
 // listing is a pair whose leaves list a proposal type.
-func listing(t *testing.T, s Suite, kind uint16) (a, b *person, ga, gb *Group) {
+func listing(t testing.TB, s Suite, kind uint16) (a, b *person, ga, gb *Group) {
 	t.Helper()
 	a, b = newPerson(t, s, "bank"), newPerson(t, s, "phone")
 	a.policy.Support.Proposals, b.policy.Support.Proposals = []uint16{kind}, []uint16{kind}
@@ -237,4 +237,34 @@ func TestSignedProposal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzSignedProposal: an accepted statement is written back to the same bytes, and
+// what is opened changes nothing.
+func FuzzSignedProposal(f *testing.F) {
+	_, _, ga, gb := listing(f, X25519AES128, receiptType)
+	msg, err := gb.SignedProposal(receiptType, []byte("said"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(msg)
+	before := digest(f, ga)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pm, err := readSignedProposal(b, receiptType, DefaultLimits())
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("decoder: %v", err)
+			}
+			return
+		}
+		if again := writeMessage(wirePublicMessage, pm.write); !bytes.Equal(again, b) {
+			t.Fatalf("accepted %x, writes %x", b, again)
+		}
+		if _, err := ga.OpenSignedProposal(b, receiptType); err == nil && !bytes.Equal(b, msg) {
+			t.Fatalf("opened %x", b)
+		}
+		if digest(t, ga) != before {
+			t.Fatal("opening changed the group")
+		}
+	})
 }

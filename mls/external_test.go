@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -170,9 +171,9 @@ func respoil(t *testing.T, g *Group, sg Signer, msg []byte, change func(*framedC
 
 func byValue(p *proposal) proposalOrRef { return proposalOrRef{proposal: p} }
 
-// TestExternalCommitIsChecked: refused unless the policy allows it, and then only
-// in the form of 12.2 and 12.4.3.2. bc-java 68768f79: parts of it are missing.
-func TestExternalCommitIsChecked(t *testing.T) {
+// TestBCJava68768f79ExternalCommit: refused unless the policy allows it, and then
+// only in the form of 12.2 and 12.4.3.2, whatever of it is missing or too much.
+func TestBCJava68768f79ExternalCommit(t *testing.T) {
 	people, g := trio(t, X25519AES128)
 	joiner := newPerson(t, X25519AES128, "tablet")
 	own, honest := joiner.enter(t, g[0], ExternalOptions{})
@@ -573,4 +574,107 @@ func TestHPKERSExportLength(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestExternalCrowd: strangers enter and old selves are replaced in a group with
+// blank leaves, blank parents and unmerged leaves; everybody follows every time.
+func TestExternalCrowd(t *testing.T) {
+	people, groups := map[uint32]*person{}, map[uint32]*Group{}
+	bank := newPerson(t, X25519AES128, "bank")
+	bank.policy.AllowExternal = true
+	people[0], groups[0] = bank, bank.create(t, X25519AES128)
+	spread := func(by uint32, commit []byte) {
+		t.Helper()
+		for leaf, g := range groups {
+			if leaf == by {
+				continue
+			}
+			var out bool
+			if groups[leaf], out = people[leaf].take(t, g, commit); out {
+				delete(groups, leaf)
+				delete(people, leaf)
+			}
+		}
+	}
+	meet := func() {
+		t.Helper()
+		var all []*Group
+		for _, leaf := range slices.Sorted(maps.Keys(groups)) {
+			all = append(all, groups[leaf])
+		}
+		converse(t, all...)
+	}
+	enter := func(name string, seen uint32, resync *uint32) {
+		t.Helper()
+		p := newPerson(t, X25519AES128, name)
+		p.policy.AllowExternal = true
+		own, commit := p.enter(t, groups[seen], ExternalOptions{Resync: resync})
+		spread(own.OwnLeaf(), commit)
+		if resync != nil && own.OwnLeaf() != *resync {
+			if _, still := groups[*resync]; still {
+				t.Fatalf("%s is in the group twice", name)
+			}
+		}
+		people[own.OwnLeaf()], groups[own.OwnLeaf()] = p, p.restore(t, own)
+		meet()
+	}
+	commit := func(by uint32, staged *Staged, err error) {
+		t.Helper()
+		mustApply(t, groups[by], staged, err)
+		spread(by, staged.Commit)
+		meet()
+	}
+	for i := range 8 {
+		enter(fmt.Sprint("m", i+1), uint32(i/2), nil)
+	}
+	staged, err := groups[3].Remove(1, 6, 7)
+	commit(3, staged, err)
+	enter("m9", 8, nil) // takes leaf 1
+	five, eight := uint32(5), uint32(8)
+	enter("m5", 0, &five) // its place is taken by its new self, at a blank leaf before
+	enter("m8", 2, &eight)
+	staged, err = groups[4].Commit(CommitOptions{})
+	commit(4, staged, err)
+	one, two := newPerson(t, X25519AES128, "one"), newPerson(t, X25519AES128, "two")
+	var pubs [][]byte
+	var privs []*KeyPackageSecrets
+	for _, p := range []*person{one, two} {
+		p.policy.AllowExternal = true
+		pub, priv := p.keyPackage(t, X25519AES128)
+		pubs, privs = append(pubs, pub), append(privs, priv)
+	}
+	staged, err = groups[2].Add(pubs...) // unmerged leaves
+	mustApply(t, groups[2], staged, err)
+	spread(2, staged.Commit)
+	for i, p := range []*person{one, two} {
+		g := p.join(t, staged.Welcome, privs[i])
+		people[g.OwnLeaf()], groups[g.OwnLeaf()] = p, g
+	}
+	meet()
+	enter("m10", 4, nil)
+	two4 := uint32(4)
+	enter("m4", 0, &two4)
+	staged, err = groups[0].Remove(2)
+	commit(0, staged, err)
+}
+
+// FuzzExternalJoin: no GroupInfo panics, and what is accepted makes a Commit.
+func FuzzExternalJoin(f *testing.F) {
+	_, g := openTrio(f, X25519AES128)
+	joiner := newPerson(f, X25519AES128, "tablet")
+	f.Add(externalInfo(f, g[0], GroupInfoOptions{}), []byte{})
+	tree, err := g[0].RatchetTree()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(externalInfo(f, g[0], GroupInfoOptions{WithoutTree: true}), tree)
+	leaf := uint32(2)
+	f.Fuzz(func(t *testing.T, gi, tree []byte) {
+		for _, o := range []ExternalOptions{{}, {Resync: &leaf}} {
+			own, commit, err := ExternalJoin(gi, tree, joiner.credential(), joiner.signer, anyCredential{}, joiner.policy, o)
+			if (err == nil) != (own != nil && commit != nil) {
+				t.Fatalf("%v %x %v", own, commit, err)
+			}
+		}
+	})
 }

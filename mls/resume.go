@@ -50,10 +50,13 @@ func (g *Group) Reinitialised() *Reinitialisation {
 	if g.cur() == nil || !g.cur().closed() {
 		return nil
 	}
-	r := g.cur().reInit
-	out := &Reinitialisation{GroupID: bytes.Clone(r.groupID), Version: r.version, Suite: Suite(r.suite)}
-	for _, x := range r.extensions {
-		out.Extensions = append(out.Extensions, Extension{x.kind, bytes.Clone(x.data)})
+	return g.cur().reInit.public()
+}
+
+func (x *reInit) public() *Reinitialisation {
+	out := &Reinitialisation{GroupID: bytes.Clone(x.groupID), Version: x.version, Suite: Suite(x.suite)}
+	for _, e := range x.extensions {
+		out.Extensions = append(out.Extensions, Extension{e.kind, bytes.Clone(e.data)})
 	}
 	return out
 }

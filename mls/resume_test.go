@@ -26,8 +26,8 @@ func closedTrio(t *testing.T, from, to Suite, ext []Extension) ([]*person, []*Gr
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !staged.Summary.ReInit {
-		t.Error("the summary does not say that the group ends")
+	if sum := staged.Summary; !sum.ReInit || sum.Next == nil || string(sum.Next.GroupID) != "next" || sum.Next.Suite != to {
+		t.Errorf("the summary does not say that the group ends: %+v", sum)
 	}
 	for _, i := range []int{1, 2} {
 		g[i], _ = people[i].take(t, g[i], staged.Commit)
@@ -72,11 +72,10 @@ func TestReInit(t *testing.T) {
 			}
 			for name, err := range map[string]error{
 				"protect": second(old[0].Protect(nil, nil)), "commit": second(old[0].Commit(CommitOptions{})),
-				"propose": second(old[0].Propose(RemoveProposal(1))), "add": second(old[0].Remove(1)),
+				"propose": second(old[0].Propose(RemoveProposal(1))), "remove": second(old[0].Remove(1)),
+				"state": second(old[0].SignedProposal(receiptType, nil)),
 			} {
-				if !errors.Is(err, ErrRefused) {
-					t.Errorf("%s in a closed group: %v", name, err)
-				}
+				because(t, name+" in a closed group", err, ErrRefused, "reinitialised")
 			}
 			again, pubs, privs := renewed(t, people, s[1])
 			maker := again[2]
