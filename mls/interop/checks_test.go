@@ -514,6 +514,33 @@ var checks = []check{
 		r.branched(bob, alice)
 		r.goesOn()
 	}},
+	{name: "one of ours asks to be added", run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol := s.ours("carol")
+		kp := r.keyPackages(carol)[0]
+		msg, err := mls.SelfAddProposal(alice.group.GroupID(), alice.group.Epoch(), kp, carol.signer)
+		r.must(err, "carol asks to be added")
+		r.deliver(carol, msg, "proposal")
+		r.change(bob, change{received: true}, carol)
+		r.update(carol)
+	}},
+	{name: "removals by a sender outside, whom their group lists", except: map[string]string{
+		tsMLS: "it has one sender where 12.1.8.1 has a list",
+	}, run: func(s *session) {
+		alice, bob, carol, dave := s.ours("alice"), s.theirs("bob"), s.theirs("carol"), s.ours("dave")
+		server := s.ours("server").signer
+		r := newRoom(s.t, listing{bob, server.Public()})
+		r.in = []member{bob}
+		r.add(bob, alice, carol, dave)
+		for _, x := range []struct{ gone, by member }{{carol, bob}, {dave, alice}} { // it takes no adds
+			p := mls.RemoveProposal(r.seats(x.gone)[0].Leaf)
+			msg, err := mls.ExternalProposal(alice.group.GroupID(), alice.group.Epoch(), s.suite, 0, p, server)
+			r.must(err, "the server proposes")
+			r.deliver(nil, msg, "proposal")
+			r.change(x.by, change{received: true})
+		}
+		r.has(bob, alice)
+	}},
 	{name: "commits that cross: one counts, the other is refused", run: func(s *session) {
 		alice, bob, r := s.pair()
 		ours, err := alice.stage(change{})
@@ -699,6 +726,16 @@ func (r *room) joinsByItself(m, from member) {
 	r.deliver(m, commit, "commit")
 	r.in = append(r.in, m)
 	r.goesOn()
+}
+
+// listing makes a group that lists a sender outside.
+type listing struct {
+	*theirs
+	key []byte
+}
+
+func (l listing) create(groupID []byte) error {
+	return l.ask("create", request{"group": groupID, "senderKey": l.key}, nil)
 }
 
 // refuses: it is an error, and the engine lives on.

@@ -51,7 +51,9 @@ export const operations = {
     await c.engine.transaction(async (ctx) => {
       const id = clientId(r.identity)
       await ctx.mlsInit(id, transport)
-      c.credential = await ctx.addCredential(cc.Credential.basic(r.suite, id))
+      const credential = cc.Credential.basic(r.suite, id)
+      c.scheme = credential.signatureScheme()
+      c.credential = await ctx.addCredential(credential)
     })
     clients.set(r.who, c)
   },
@@ -65,7 +67,8 @@ export const operations = {
   async create(r) {
     const c = client(r)
     c.group = new cc.ConversationId(r.group)
-    await c.engine.transaction((ctx) => ctx.createConversation(c.group, c.credential))
+    const outside = r.senderKey && cc.ExternalSender.parsePublicKey(r.senderKey, c.scheme)
+    await c.engine.transaction((ctx) => ctx.createConversation(c.group, c.credential, outside))
   },
 
   async join(r) {

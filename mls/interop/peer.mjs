@@ -17,7 +17,7 @@ console.log = console.info = console.warn = console.debug = console.error
 const engines = { "ts-mls": "./ts-mls.mjs", "core-crypto": "./core-crypto.mjs" }
 const { operations } = await import(engines[process.argv[2]])
 
-const bytesIn = new Set(["group", "keyPackage", "welcome", "message", "plaintext", "aad", "context", "groupInfo", "tree", "id", "secret"])
+const bytesIn = new Set(["group", "keyPackage", "welcome", "message", "plaintext", "aad", "context", "groupInfo", "tree", "senderKey", "id", "secret"])
 
 function read(line) {
   const request = JSON.parse(line)

@@ -107,6 +107,10 @@ func (r *room) change(by member, c change, joining ...member) {
 // room.
 func (r *room) deliver(from member, msg []byte, kind string) {
 	r.t.Helper()
+	sender := "nobody inside"
+	if from != nil {
+		sender = from.name()
+	}
 	var stay []member
 	for _, m := range r.in {
 		if m == from {
@@ -114,9 +118,9 @@ func (r *room) deliver(from member, msg []byte, kind string) {
 			continue
 		}
 		got, err := m.process(msg)
-		r.must(err, "%s takes the %s of %s", m.name(), kind, from.name())
+		r.must(err, "%s takes the %s of %s", m.name(), kind, sender)
 		if got.Kind != kind {
-			r.t.Fatalf("step %d: %s took the %s of %s for a %s", r.steps, m.name(), kind, from.name(), got.Kind)
+			r.t.Fatalf("step %d: %s took the %s of %s for a %s", r.steps, m.name(), kind, sender, got.Kind)
 		}
 		if !got.Removed {
 			stay = append(stay, m)
