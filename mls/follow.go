@@ -46,7 +46,11 @@ func (e *epoch) next(x *transition) (after *epoch, joiner, member []byte) {
 
 // psk looks up the pre-shared keys of a Commit.
 func (g *Group) psk(id pskID) ([]byte, error) {
-	if e := g.cur(); id.kind == pskResumption && bytes.Equal(id.groupID, e.context.groupID) {
+	e := g.cur()
+	if e.origin.is(&id) {
+		return e.origin.psk, nil
+	}
+	if id.kind == pskResumption && bytes.Equal(id.groupID, e.context.groupID) {
 		if id.epoch == e.context.epoch {
 			return e.keys.resumption, nil
 		}

@@ -90,7 +90,7 @@ func (e *epoch) checkProposal(p *proposal, from sender) error {
 		if len(p.psk.nonce) != e.cs.nh() {
 			return refused("psk nonce of %d bytes", len(p.psk.nonce))
 		}
-		if p.psk.kind == pskResumption && p.psk.usage != usageApplication {
+		if p.psk.isOrigin() && !e.origin.is(&p.psk) {
 			return refused("resumption psk of usage %d outside its operation", p.psk.usage)
 		}
 	case proposalReInit:
