@@ -442,29 +442,35 @@ func TestExternalJoinIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	narrow := joiner.policy
+	narrow, knowing := joiner.policy, joiner.policy
 	narrow.Limits.Leaves = 3
-	many := make([][]byte, externalPSKsMax+1)
+	knowing.PSK = sharedKey("one")
+	many := slices.Repeat([][]byte{[]byte("psk")}, externalPSKsMax+1)
 	for name, c := range map[string]struct {
-		gi []byte
-		c  Credential
-		sg Signer
-		p  Policy
-		o  ExternalOptions
+		gi      []byte
+		c       Credential
+		sg      Signer
+		p       Policy
+		o       ExternalOptions
+		because string
 	}{
-		"a key package":            {kp, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
-		"no external key":          {without, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
-		"cut":                      {honest[:len(honest)-1], joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
-		"a member, again":          {honest, joiner.credential(), g[1].s.signer, joiner.policy, ExternalOptions{}},
-		"no credential":            {honest, Credential{}, joiner.signer, joiner.policy, ExternalOptions{}},
-		"a signer of another kind": {honest, joiner.credential(), newPerson(t, P256AES128, "x").signer, joiner.policy, ExternalOptions{}},
-		"a key that is not known":  {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: [][]byte{{1}}}},
-		"too many keys":            {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: many}},
-		"a group too wide":         {honest, joiner.credential(), joiner.signer, narrow, ExternalOptions{}},
+		"a key package":            {kp, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}, "no group info"},
+		"no external key":          {without, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}, "no external public key"},
+		"cut":                      {honest[:len(honest)-1], joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}, "read group info"},
+		"a member, again":          {honest, joiner.credential(), g[1].s.signer, joiner.policy, ExternalOptions{}, "appears twice"},
+		"no credential":            {honest, Credential{}, joiner.signer, joiner.policy, ExternalOptions{}, "credential"},
+		"a signer of another kind": {honest, joiner.credential(), newPerson(t, P256AES128, "x").signer, joiner.policy, ExternalOptions{}, "signature key"},
+		"a key that is not known":  {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: [][]byte{[]byte("psk")}}, "not known"},
+		"too many keys":            {honest, joiner.credential(), joiner.signer, knowing, ExternalOptions{PSKs: many}, "17 pre-shared keys"},
+		"a group too wide":         {honest, joiner.credential(), joiner.signer, narrow, ExternalOptions{}, "leaves"},
 	} {
-		if _, _, err := ExternalJoin(c.gi, nil, c.c, c.sg, anyCredential{}, c.p, c.o); err == nil {
-			t.Errorf("%s: entered", name)
+		_, _, err := ExternalJoin(c.gi, nil, c.c, c.sg, anyCredential{}, c.p, c.o)
+		if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), c.because) {
+			t.Errorf("%s: %v, want one about %q", name, err, c.because)
 		}
+	}
+	if _, _, err := ExternalJoin(honest, nil, joiner.credential(), joiner.signer, anyCredential{}, knowing, ExternalOptions{PSKs: many[1:]}); err != nil {
+		t.Fatalf("as many keys as may be: %v", err)
 	}
 	if _, _, err := ExternalJoin(honest, nil, joiner.credential(), joiner.signer, anyCredential{}, joiner.policy, ExternalOptions{}); err != nil {
 		t.Fatalf("the honest join: %v", err)
