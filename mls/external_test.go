@@ -584,6 +584,7 @@ func TestHPKERSExportLength(t *testing.T) {
 
 // TestExternalCrowd: strangers enter and old selves are replaced in a group with
 // blank leaves, blank parents and unmerged leaves; everybody follows every time.
+// Half of them encrypt what they commit, as far as they can.
 func TestExternalCrowd(t *testing.T) {
 	people, groups := map[uint32]*person{}, map[uint32]*Group{}
 	bank := newPerson(t, X25519AES128, "bank")
@@ -613,7 +614,7 @@ func TestExternalCrowd(t *testing.T) {
 	enter := func(name string, seen uint32, resync *uint32) {
 		t.Helper()
 		p := newPerson(t, X25519AES128, name)
-		p.policy.AllowExternal = true
+		p.policy.AllowExternal, p.policy.EncryptHandshake = true, len(people)%2 == 1
 		own, commit := p.enter(t, groups[seen], ExternalOptions{Resync: resync})
 		spread(own.OwnLeaf(), commit)
 		if resync != nil && own.OwnLeaf() != *resync {
