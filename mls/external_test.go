@@ -685,3 +685,31 @@ func FuzzExternalJoin(f *testing.F) {
 		}
 	})
 }
+
+// TestTwoOutsidersAtOnce: a GroupInfo serves one join. Who came second is refused,
+// starts over, and neither its own Commit nor the lost one disturbs it.
+func TestTwoOutsidersAtOnce(t *testing.T) {
+	people, g := openTrio(t, P256AES128)
+	first, second := newPerson(t, P256AES128, "tablet"), newPerson(t, P256AES128, "watch")
+	first.policy.AllowExternal = true
+	own, commit := first.enter(t, g[0], ExternalOptions{})
+	lost, late := second.enter(t, g[0], ExternalOptions{})
+	for i := range g {
+		g[i], _ = people[i].take(t, g[i], commit)
+		if _, err := g[i].Process(late); !errors.Is(err, ErrWrongEpoch) {
+			t.Errorf("member %d and the second outsider: %v", i, err)
+		}
+	}
+	if _, err := own.Process(commit); !errors.Is(err, ErrWrongEpoch) {
+		t.Errorf("its own commit: %v", err)
+	}
+	if _, err := lost.Process(mustProtect(t, g[0], "x")); err == nil {
+		t.Error("who came second reads the group")
+	}
+	people, g = append(people, first), append(g, own)
+	again, commit := second.enter(t, own, ExternalOptions{}) // the GroupInfo of who came first
+	for i := range g {
+		g[i], _ = people[i].take(t, g[i], commit)
+	}
+	converse(t, append(g, again)...)
+}
