@@ -79,6 +79,7 @@ func TestReInit(t *testing.T) {
 			}
 			again, pubs, privs := renewed(t, people, s[1])
 			maker := again[2]
+			maker.policy.EncryptHandshake = s[0] == s[1]
 			next, welcome, err := old[2].ReInit(maker.credential(), maker.signer, anyCredential{}, maker.policy,
 				ResumeOptions{KeyPackages: pubs[:2], WithoutTree: true})
 			if err != nil {
