@@ -44,7 +44,9 @@ func ExternalProposal(groupID []byte, epoch uint64, s Suite, index uint32, p Pro
 // (new_member_proposal, 12.1.8). The group must be in the epoch named. A member
 // that commits it sends the Welcome.
 func SelfAddProposal(groupID []byte, epoch uint64, keyPackage []byte, sg Signer) ([]byte, error) {
-	kp, cs, err := readKeyPackage(keyPackage, DefaultLimits())
+	p := DefaultPolicy()
+	p.Experimental = true // who made a KeyPackage of such a suite asked for it then
+	kp, cs, err := p.readKeyPackage(keyPackage)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type LeafOptions struct {
 // AddProposal asks for the owner of a KeyPackage to be added, 12.1.1.
 func AddProposal(keyPackage []byte) Proposal {
 	return Proposal{kind: proposalAdd, make: func(d *drafting) (*proposal, error) {
-		kp, _, err := readKeyPackage(keyPackage, d.policy.Limits)
+		kp, _, err := d.policy.readKeyPackage(keyPackage)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,10 @@ func CustomProposal(kind uint16, data []byte) Proposal {
 func plainProposal(p proposal) Proposal {
 	return Proposal{kind: p.kind, make: func(*drafting) (*proposal, error) {
 		made := p
-		return &made, nil
+		if err := p.extensions.check(); err != nil {
+			return nil, err
+		}
+		return &made, p.reInit.extensions.check()
 	}}
 }
 
@@ -144,9 +147,28 @@ func (g *Group) Propose(p Proposal) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("propose: %w", err)
 	}
-	e.accept(use)
-	e.cacheProposal(a, update)
+	if err := g.takeProposal(a, update, use); err != nil {
+		return nil, fmt.Errorf("propose: %w", err)
+	}
 	return msg, nil
+}
+
+// takeProposal keeps a verified proposal, once, and makes the use of its message
+// real.
+func (g *Group) takeProposal(a *authContent, own *ownUpdate, u *use) error {
+	e := g.cur()
+	p := cachedProposal{sender: a.content.sender, proposal: a.content.proposal, encoded: encode(a.write), own: own}
+	p.ref = e.cs.refHash("MLS 1.0 Proposal Reference", p.encoded)
+	known := e.cachedProposal(p.ref) != nil
+	err := g.spend(e.context.epoch, e.secrets, u, func(c *Change) {
+		if !known {
+			c.put(recordProposal, e.context.epoch, uint32(len(e.proposals)), p.write)
+		}
+	})
+	if err == nil && !known {
+		e.proposals = append(e.proposals, p)
+	}
+	return err
 }
 
 // draft makes a proposal for this group; an own update comes with its secrets.
@@ -186,7 +208,7 @@ func (g *Group) nextLeaf(o LeafOptions) (leafNode, Signer, error) {
 		leaf.credential = o.Credential.clone()
 	}
 	var err error
-	if leaf.capabilities, err = drawCapabilities(false, g.s.policy.Support, g.s.policy.Rand); err != nil {
+	if leaf.capabilities, err = drawCapabilities(g.s.policy.ownLeaf(), g.s.policy.Rand); err != nil {
 		return leaf, nil, err
 	}
 	return leaf, signer, leaf.validateForm(e.cs)
