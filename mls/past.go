@@ -53,14 +53,15 @@ func (p *Policy) over(past []*pastEpoch) (gone, kept []*pastEpoch) {
 }
 
 // pass makes the past of an epoch that ends, without changing it. u is what the
-// message that ends it takes.
+// message that ends it takes: of its sender only the ratchets stay, not what its
+// key could be derived from. u itself may be older than what was opened since.
 func (e *epoch) pass(u *use, until uint64) *pastEpoch {
 	past := &pastEpoch{context: e.context, encoded: e.encoded, own: e.own, members: e.tree.members(),
 		senderData: bytes.Clone(e.keys.senderData), secrets: e.secrets.clone(), until: until}
-	if u != nil {
-		past.secrets.acceptCopy(u)
-	}
 	past.secrets.receiveOnly(e.own)
+	if u != nil {
+		_ = past.secrets.reach(e.cs, u.d.leaf) // where it fails, there is nothing above
+	}
 	return past
 }
 
@@ -82,19 +83,6 @@ func (x *ratchet) clone() ratchet {
 		out.skipped = append(out.skipped, skippedKey{k.generation, messageKey{bytes.Clone(k.key), bytes.Clone(k.nonce)}})
 	}
 	return out
-}
-
-// acceptCopy is accept for a clone of the tree that u was made for.
-func (t *secretTree) acceptCopy(u *use) {
-	if u.d.derived != nil {
-		clear(t.nodes[u.d.consumed])
-		delete(t.nodes, u.d.consumed)
-		for x, s := range u.d.derived {
-			t.nodes[x] = bytes.Clone(s)
-		}
-		t.ratchets[u.d.leaf] = &ratchetPair{u.d.pair.handshake.clone(), u.d.pair.application.clone()}
-	}
-	*t.ratchets[u.d.leaf].of(u.kind) = u.after.clone()
 }
 
 // receiveOnly drops what opens no application message of others.

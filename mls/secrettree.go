@@ -176,6 +176,15 @@ func (t *secretTree) accept(d descent, content uint8, after ratchet) {
 	*r = after
 }
 
+// reach derives a leaf's ratchets for good, with no message.
+func (t *secretTree) reach(cs *cryptoSuite, leaf uint32) error {
+	d, err := t.view(cs, leaf)
+	if err == nil {
+		t.accept(d, contentApplication, d.pair.application)
+	}
+	return err
+}
+
 // A use is one generation of one ratchet that a message takes.
 type use struct {
 	d     descent
@@ -190,6 +199,17 @@ func (t *secretTree) use(u *use) {
 		t.accept(u.d, u.kind, u.after)
 		clear(u.key.key)
 	}
+}
+
+// erase overwrites what a use brings that never became real. What it shares with
+// its tree goes too.
+func (u *use) erase() {
+	clear(u.key.key)
+	for _, s := range u.d.derived {
+		clear(s)
+	}
+	u.d.pair.erase()
+	u.after.erase()
 }
 
 // erase overwrites all secrets.
