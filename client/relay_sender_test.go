@@ -220,9 +220,12 @@ func (r senderFace) ClaimPackages(ctx context.Context, recipient sealpost.Recipi
 	}
 	var out []api.ClaimedPackage
 	for _, id := range ids {
-		if d := r.devices[id]; len(d.packages) > 0 {
+		switch d := r.devices[id]; {
+		case len(d.packages) > 0:
 			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.packages[0], Left: len(d.packages) - 1})
 			d.packages = d.packages[1:]
+		case d.resort != nil:
+			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.resort, LastResort: true})
 		}
 	}
 	if len(out) == 0 {

@@ -29,7 +29,7 @@ type SenderAPI interface {
 }
 
 // A SenderConfig is all that a sender is given. Everything but Log, HashAlg,
-// Replica and Templates must be set.
+// Replica, Templates and PoolLow must be set.
 type SenderConfig struct {
 	// App is the tenant.
 	App string
@@ -57,6 +57,21 @@ type SenderConfig struct {
 	Replica uint32
 	// Templates are the kinds of messages; nil is [BuiltIn].
 	Templates []Template
+	// PoolLow is told of each claimed KeyPackage after which few are left, in the
+	// goroutine that sends, with the recipient locked: it must not block or call the
+	// sender. Nil tells nobody.
+	PoolLow func(PoolWarning)
+}
+
+// A PoolWarning says that a device's pool of KeyPackages runs low: fewer than
+// [api.PoolLow] are left by the relay's word, or the last resort was given out.
+// The device fills it up again when it is next online. Until then it can still be
+// added to groups, by one key for all of them, which a thief of that key would
+// open all of.
+type PoolWarning struct {
+	Device     sealpost.KeyID
+	Left       int
+	LastResort bool
 }
 
 // check names every fault of a config at once.

@@ -341,9 +341,13 @@ func (x *sealer) claim(ctx context.Context, ids []sealpost.KeyID) (packages [][]
 		if !slices.Contains(ids, c.Device) || slices.Contains(joined, c.Device) {
 			continue // not asked for
 		}
-		if err := x.judgePackage(c.Device, c.KeyPackage); err != nil {
+		last, err := x.judgePackage(c.Device, c.KeyPackage)
+		if err != nil {
 			refused = append(refused, x.s.fault(sealpost.MessageID{}, err, c.KeyPackage, c.Device[:]))
 			continue
+		}
+		if warn := x.s.cfg.PoolLow; warn != nil && (last || c.Left < api.PoolLow) {
+			warn(PoolWarning{c.Device, c.Left, last})
 		}
 		packages, joined = append(packages, c.KeyPackage), append(joined, c.Device)
 	}
@@ -373,24 +377,24 @@ func (x *sealer) ask(ctx context.Context, ids []sealpost.KeyID) ([]api.ClaimedPa
 
 // judgePackage holds a KeyPackage to the key event of the device it is for, and
 // refuses one that was used before unless it is a last resort.
-func (x *sealer) judgePackage(id sealpost.KeyID, raw []byte) error {
+func (x *sealer) judgePackage(id sealpost.KeyID, raw []byte) (lastResort bool, err error) {
 	d := x.find(id)
 	info, err := mls.ParseKeyPackage(raw)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrForeignPackage, err)
+		return false, fmt.Errorf("%w: %w", ErrForeignPackage, err)
 	}
 	switch owner, err := ownerOf(info.Credential); {
 	case err != nil || owner != id:
-		return fmt.Errorf("%w: its credential names another device", ErrForeignPackage)
+		return false, fmt.Errorf("%w: its credential names another device", ErrForeignPackage)
 	case !bytes.Equal(info.SignatureKey, d.Leaf.Bytes()):
-		return fmt.Errorf("%w: its leaf key is not the enrolled one", ErrForeignPackage)
+		return false, fmt.Errorf("%w: its leaf key is not the enrolled one", ErrForeignPackage)
 	case info.Suite != suiteOf(d.Leaf.Alg()):
-		return fmt.Errorf("%w: of another suite", ErrForeignPackage)
+		return false, fmt.Errorf("%w: of another suite", ErrForeignPackage)
 	case info.LastResort:
-		return nil
+		return true, nil
 	}
 	used := at("used", sumOf(info.Ref))
-	return x.s.cfg.Store.Update(func(tx Tx) error {
+	return false, x.s.cfg.Store.Update(func(tx Tx) error {
 		if tx.Get(used) != nil {
 			return fmt.Errorf("%w: it was claimed before", ErrForeignPackage)
 		}

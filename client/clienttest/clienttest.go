@@ -30,7 +30,7 @@ type Sender interface {
 type Device interface {
 	Answer(ctx context.Context, in api.Answer) error
 	Enrolment(ctx context.Context) (api.Exhibit, error)
-	Inbox(ctx context.Context, after uint64, limit int, waitMS int) ([]api.Arrival, error)
+	Inbox(ctx context.Context, after uint64, limit int, waitMS int) (api.Arrivals, error)
 	Arrival(ctx context.Context, id sealpost.MessageID) (api.Arrival, error)
 	PostReceipts(ctx context.Context, receipts [][]byte) []api.Verdict
 	Stock(ctx context.Context, packages [][]byte, endpoints []api.DeviceEndpoint) error
@@ -69,6 +69,7 @@ func Relay(t *testing.T, rig func(t *testing.T) Rig) {
 		"each receipt is answered":            receipts,
 		"evidence is in order and proven":     evidence,
 		"a KeyPackage is claimed once":        packages,
+		"the last resort stays":               lastResort,
 		"a revoked device gets nothing":       revocation,
 		"the log's files are what was logged": logFiles,
 		"a call ends with its context":        contexts,

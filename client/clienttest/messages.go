@@ -107,8 +107,9 @@ func inbox(w *world) {
 	theirs, _ := w.send(other.recipient)
 	page := func(what string, after uint64, limit int, want ...int) (seq uint64) {
 		w.Helper()
-		list, err := p.Inbox(ctx, after, limit, 0)
+		answer, err := p.Inbox(ctx, after, limit, 0)
 		w.must(err)
+		list := answer.Arrivals
 		if len(list) != len(want) {
 			w.Fatalf("%s: %d messages, want %d", what, len(list), len(want))
 		}
@@ -126,8 +127,8 @@ func inbox(w *world) {
 	second := page("a page of two", 0, 2, 0, 1)
 	third := page("the next page", second, 2, 2)
 	page("after the last", third, 2)
-	if list, err := p.Inbox(ctx, third, 2, 20); err != nil || len(list) != 0 {
-		w.Errorf("after the last, with a wait: %d messages, %v", len(list), err)
+	if list, err := p.Inbox(ctx, third, 2, 20); err != nil || len(list.Arrivals) != 0 {
+		w.Errorf("after the last, with a wait: %d messages, %v", len(list.Arrivals), err)
 	}
 	if one, err := p.Arrival(ctx, sent[1].ID()); err != nil || one.Seq != second || !bytes.Equal(one.Sealed, sent[1].Bytes()) {
 		w.Errorf("one by its id: %v", err)

@@ -123,6 +123,16 @@ func (w *world) newPhone(r sealpost.Recipient) *phone {
 	return p
 }
 
+// lastResort makes a KeyPackage of last resort of a phone.
+func (w *world) lastResort(p *phone) []byte {
+	w.Helper()
+	signer, err := mls.NewEd25519Signer(p.leaf.Seed())
+	w.must(err)
+	pkg, _, err := mls.NewKeyPackage(mls.X25519AES128, mls.BasicCredential(p.id[:]), signer, mls.KeyPackageOptions{NotAfter: 1 << 40, LastResort: true})
+	w.must(err)
+	return pkg
+}
+
 func (w *world) invite(r sealpost.Recipient) api.Invited {
 	w.Helper()
 	hash := sha256.Sum256([]byte("secret"))

@@ -3,6 +3,8 @@ package relay
 import (
 	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -348,4 +350,31 @@ func TestAPIKeys(t *testing.T) {
 			t.Error("a nonce is new twice")
 		}
 	})
+}
+
+// The operator hears that pools run low, at most once a minute and by counts alone;
+// the metrics hear of each claim.
+func TestPoolAlarm(t *testing.T) {
+	var said bytes.Buffer
+	a := &poolAlarm{logger: slog.New(slog.NewTextHandler(&said, nil))}
+	now := time.Unix(1_790_000_000, 0)
+	lines := func() int { return strings.Count(said.String(), "pools of KeyPackages run low") }
+	a.note(sealpost.ClaimedPackage{Left: api.PoolLow}, now)
+	if lines() != 0 {
+		t.Fatalf("said of a pool that is full enough: %s", &said)
+	}
+	a.note(sealpost.ClaimedPackage{Left: api.PoolLow - 1}, now)
+	if lines() != 1 || !strings.Contains(said.String(), "claims=1 last_resorts=0") {
+		t.Fatalf("a low pool: %s", &said)
+	}
+	for range 3 {
+		a.note(sealpost.ClaimedPackage{LastResort: true}, now.Add(poolAlarmEvery-1))
+	}
+	if lines() != 1 {
+		t.Fatalf("said too often: %s", &said)
+	}
+	a.note(sealpost.ClaimedPackage{Left: 1}, now.Add(poolAlarmEvery))
+	if lines() != 2 || !strings.Contains(said.String(), "claims=4 last_resorts=3") {
+		t.Fatalf("a minute later: %s", &said)
+	}
 }
