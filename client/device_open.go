@@ -97,7 +97,7 @@ func (d *Device) join(tx Tx, u *unsealing, welcome []byte) error {
 	if len(welcome) == 0 {
 		return errors.New("no state of this group, and no Welcome")
 	}
-	err := tx.Scan(packagePrefix, func(key string, value []byte) error {
+	err := scan(tx, packagePrefix, func(key string, value []byte) error {
 		var p packageRecord
 		if err := sealpost.Decode(value, &p); err != nil {
 			return fmt.Errorf("read record package: %w", err)

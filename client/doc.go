@@ -8,7 +8,8 @@
 //
 // Sender: the MLS state after sealing, the blob, the openings and the signed
 // commitment become durable in one transaction before anything is posted; a
-// retry posts the same bytes. Device: the MLS state after opening, the content
+// retry posts the same bytes. Replicas of one sender share groups, and each leases
+// the generations that it may use ([SenderConfig.Shared]). Device: the MLS state after opening, the content
 // and the signed receipts become durable in one transaction before anything is
 // shown or posted; a message that arrives again is answered from the inbox and
 // never opened twice (DESIGN section 12, Crash).

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,10 +63,37 @@ func (r senderFace) check(s sealpost.Sealed) *api.Problem {
 		return api.ErrRecipient
 	case !r.log.had(c.NotBefore):
 		return api.ErrHead
+	case r.epochTaken(s.Blob()):
+		return api.ErrEpochTaken
 	case r.messages[c.ID] != nil:
 		return r.misused(api.ErrConflict, "message %v was posted with two contents", c.ID)
 	}
 	return nil
+}
+
+// epochTaken remembers the commits of an envelope, unless another stands in the
+// place of one.
+func (r *memoryRelay) epochTaken(blob []byte) bool {
+	e, err := sealpost.ParseEnvelope(blob)
+	if err != nil {
+		r.t.Errorf("an envelope that cannot be read: %v", err)
+		return false
+	}
+	took := map[string]string{}
+	for _, c := range e.Commits {
+		group, epoch, err := mlsAddress(c)
+		if err != nil {
+			r.t.Errorf("a commit that cannot be read: %v", err)
+			return false
+		}
+		place := fmt.Sprintf("%x/%d", group, epoch)
+		if before, taken := r.epochs[place]; taken && before != string(c) {
+			return true
+		}
+		took[place] = string(c)
+	}
+	maps.Copy(r.epochs, took)
+	return false
 }
 
 // devicesOf are a recipient's devices in force.

@@ -38,6 +38,7 @@ type memoryRelay struct {
 	devices    map[sealpost.KeyID]*heldDevice
 	sender     sealpost.PublicKey
 	claims     int
+	epochs     map[string]string // the commit of each group and epoch
 
 	// Faults. refuse answers a call by name with an error instead; after is asked
 	// once the call was carried out, so that its answer is lost.
@@ -192,7 +193,7 @@ func newMemoryRelay(t *testing.T, now func() sealpost.UnixMilli) *memoryRelay {
 		t.Fatal(err)
 	}
 	return &memoryRelay{t: t, now: now, key: key, log: newMemoryLog(t),
-		messages: map[sealpost.MessageID]*heldMessage{}, devices: map[sealpost.KeyID]*heldDevice{}}
+		messages: map[sealpost.MessageID]*heldMessage{}, devices: map[sealpost.KeyID]*heldDevice{}, epochs: map[string]string{}}
 }
 
 // stock takes KeyPackages, the last resort apart.

@@ -57,6 +57,7 @@ type groupRecord struct {
 	Members      []memberRecord     `cbor:"6,keyasint,omitempty"`
 	Group        []byte             `cbor:"7,keyasint"` // id
 	Tried        sealpost.UnixMilli `cbor:"8,keyasint"` // when a change failed last; 0 never
+	Epoch        uint64             `cbor:"9,keyasint"` // of State
 }
 
 // commitRecord is a Commit that leads from an epoch to the next.
@@ -154,6 +155,8 @@ type sealer struct {
 	devices   []deviceRecord // in force
 	record    groupRecord
 	group     *mls.Group
+	end       uint32 // the generation after those that may be used
+	goesOn    bool   // though devices are far behind, for want of a fresh group
 	sequence  sequenceRecord
 	left      []sealpost.KeyID // devices in force that are not in the group
 	leftErr   error            // why, as of this call
@@ -167,20 +170,38 @@ type sequenceRecord struct {
 
 func sequenceKey(r sealpost.Recipient) string { return at("sequence", r[:]) }
 
-// open loads a recipient's state and brings its group up to its devices. The
-// recipient is locked.
+// open loads a recipient's state, brings its group up to its devices, and has a
+// generation to use. The recipient is locked. It looks again where another replica
+// changes the group meanwhile.
 func (s *Sender) open(ctx context.Context, r sealpost.Recipient) (*sealer, error) {
+	for range shareTries {
+		x, err := s.load(r)
+		if err == nil {
+			err = x.ready(ctx)
+		}
+		if err == nil {
+			err = x.lease()
+		}
+		if !errors.Is(err, errMoved) && !errors.Is(err, errHeld) {
+			return x, err
+		}
+		if err := shortly(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, ErrReplicas
+}
+
+// load reads what there is of a recipient.
+func (s *Sender) load(r sealpost.Recipient) (*sealer, error) {
 	x := &sealer{s: s, recipient: r}
-	err := s.cfg.Store.View(func(tx Tx) error {
+	err := s.shared.View(func(tx Tx) error {
 		all, err := devicesOf(tx, r)
 		if err != nil {
 			return err
 		}
 		x.devices = slices.DeleteFunc(all, func(d deviceRecord) bool { return !d.inForce() })
-		if x.record, _, err = load[groupRecord](tx, groupKey(r)); err != nil {
-			return err
-		}
-		x.sequence, _, err = load[sequenceRecord](tx, sequenceKey(r))
+		x.record, _, err = load[groupRecord](tx, groupKey(r))
 		return err
 	})
 	if err != nil {
@@ -189,12 +210,17 @@ func (s *Sender) open(ctx context.Context, r sealpost.Recipient) (*sealer, error
 	if len(x.devices) == 0 {
 		return nil, ErrNoDevice
 	}
-	if len(x.record.State) != 0 {
-		if x.group, err = mls.Unmarshal(x.record.State, s.leaves[x.record.Suite], x, s.mlsPolicy()); err != nil {
-			return nil, fmt.Errorf("restore the group: %w", err)
+	var lease leaseRecord
+	err = s.cfg.Store.View(func(tx Tx) (err error) {
+		if x.sequence, _, err = load[sequenceRecord](tx, sequenceKey(r)); err == nil {
+			lease, _, err = load[leaseRecord](tx, leaseKey(r))
 		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return x, x.ready(ctx)
+	return x, x.restore(lease)
 }
 
 func (s *Sender) mlsPolicy() mls.Policy {
@@ -244,20 +270,42 @@ func (x *sealer) ready(ctx context.Context) error {
 		return x.fresh(ctx, nil)
 	}
 	epoch, next := x.group.Epoch(), x.group.Generation()
-	late := x.record.behind(epoch, next) > generationsAhead
+	blocked := !x.s.replicated || next >= x.end // a block that is leased is used, however far it is
+	late := blocked && x.record.behind(epoch, next) > generationsAhead
 	waits := x.record.Tried != 0 && x.s.now() < x.record.Tried.Add(changeRetry)
 	if (len(x.left) == 0 && !late) || waits {
+		x.goesOn = late
 		return nil
 	}
-	if !late && x.record.quiet(epoch, next) && x.record.welcomed() && len(x.record.Commits) < commitsKept {
-		x.leftErr = x.add(ctx, slices.Clone(x.left))
+	quiet := !x.s.replicated && x.record.quiet(epoch, next) // of what others sent nothing is known
+	var err error
+	if !late && quiet && x.record.welcomed() && len(x.record.Commits) < commitsKept {
+		err = x.add(ctx, slices.Clone(x.left))
 	} else {
-		x.leftErr = x.fresh(ctx, x.record.Members)
+		err = x.fresh(ctx, x.record.Members)
 	}
-	if x.leftErr != nil {
-		x.record.Tried = x.s.now()
+	switch {
+	case errors.Is(err, errMoved), errors.Is(err, errHeld) && late:
+		return err
+	case errors.Is(err, errHeld):
+		x.leftErr = ErrReplicas // which is about to bring them in
+	case err != nil:
+		x.leftErr, x.goesOn = err, late
+		if err := x.tried(); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
+}
+
+// tried notes that a change failed, for all replicas.
+func (x *sealer) tried() error {
+	now := x.s.now()
+	if !x.s.replicated {
+		x.record.Tried = now
+		return nil
+	}
+	return x.alter(func(_ Tx, r *groupRecord) error { r.Tried = now; return nil })
 }
 
 func (x *sealer) hasRevoked() bool {
@@ -266,7 +314,16 @@ func (x *sealer) hasRevoked() bool {
 
 // fresh makes a new group of every device for which there is a KeyPackage, and
 // at least of those that must be in it. On an error the old one is as it was.
-func (x *sealer) fresh(ctx context.Context, must []memberRecord) error {
+func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
+	end, err := x.claimChange()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
 	ids := make([]sealpost.KeyID, len(x.devices))
 	for i, d := range x.devices {
 		ids[i] = d.Key.ID()
@@ -296,37 +353,51 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) error {
 	if err := g.Apply(staged); err != nil {
 		return fmt.Errorf("add devices: %w", err)
 	}
-	x.group = g
-	x.record = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch()}
 	x.left = ids
-	x.join(joined)
-	return nil
+	return x.publish(g, suite, func(r *groupRecord) {
+		*r = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch()}
+		x.join(r, joined)
+	})
 }
 
 // add brings devices into the group as it stands. On an error it is as it was.
-func (x *sealer) add(ctx context.Context, ids []sealpost.KeyID) error {
+func (x *sealer) add(ctx context.Context, ids []sealpost.KeyID) (err error) {
+	end, err := x.claimChange()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
 	packages, joined, err := x.claim(ctx, ids)
 	if err != nil {
 		return err
 	}
-	from := x.group.Epoch()
-	staged, err := x.group.Add(packages...)
+	g, err := x.unmarshal(x.record.Suite, x.record.State)
+	if err != nil {
+		return err
+	}
+	from := g.Epoch()
+	staged, err := g.Add(packages...)
 	if err != nil {
 		return fmt.Errorf("add devices: %w", err)
 	}
-	if err := x.group.Apply(staged); err != nil {
+	if err := g.Apply(staged); err != nil {
 		return fmt.Errorf("add devices: %w", err)
 	}
-	x.record.Commits = append(x.record.Commits, commitRecord{from, staged.Commit})
-	x.record.Welcome, x.record.WelcomeEpoch, x.record.Tried = staged.Welcome, x.group.Epoch(), 0
-	x.join(joined)
-	return nil
+	return x.publish(g, x.record.Suite, func(r *groupRecord) {
+		r.Commits = append(r.Commits, commitRecord{from, staged.Commit})
+		r.Welcome, r.WelcomeEpoch, r.Tried = staged.Welcome, from+1, 0
+		x.join(r, joined)
+	})
 }
 
 // join notes the devices that the Welcome brings in.
-func (x *sealer) join(ids []sealpost.KeyID) {
+func (x *sealer) join(r *groupRecord, ids []sealpost.KeyID) {
 	for _, id := range ids {
-		x.record.Members = append(x.record.Members, memberRecord{Device: id, Joined: x.record.WelcomeEpoch})
+		r.Members = append(r.Members, memberRecord{Device: id, Joined: r.WelcomeEpoch})
 	}
 	x.left = slices.DeleteFunc(x.left, func(id sealpost.KeyID) bool { return slices.Contains(ids, id) })
 }
@@ -394,7 +465,7 @@ func (x *sealer) judgePackage(id sealpost.KeyID, raw []byte) (lastResort bool, e
 		return true, nil
 	}
 	used := at("used", sumOf(info.Ref))
-	return false, x.s.cfg.Store.Update(func(tx Tx) error {
+	return false, x.s.shared.Update(func(tx Tx) error {
 		if tx.Get(used) != nil {
 			return fmt.Errorf("%w: it was claimed before", ErrForeignPackage)
 		}

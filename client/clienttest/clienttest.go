@@ -1,4 +1,5 @@
-// Package clienttest is the contract of what the SDK asks of a relay, as tests:
+// Package clienttest is the contract of what the SDK asks of a relay, and of a store
+// ([Store]), as tests:
 // whatever implements client.SenderAPI, client.DeviceAPI and client.LogReader
 // passes [Relay]. Those are the client ends over HTTP before a whole relay, and
 // the relay in memory that the SDK's own tests rest on.
