@@ -28,6 +28,7 @@ func deviceGroupKey(group []byte) string { return at("mls", group) }
 // An unsealing is what came of opening one envelope: the plaintext, and the
 // states that must become durable with it.
 type unsealing struct {
+	sender  sealpost.KeyID // pinned: nobody else's commits are followed
 	group   *mls.Group
 	message mls.Application
 	state   secret // of the group after the message, not yet durable
@@ -41,7 +42,7 @@ func (d *Device) unseal(tx Tx, e sealpost.Envelope) (*unsealing, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &unsealing{}
+	u := &unsealing{sender: d.pinned.Sender.ID()}
 	if err := d.restore(tx, u, id); err != nil {
 		return nil, err
 	}
@@ -75,20 +76,13 @@ func (d *Device) restore(tx Tx, u *unsealing, id []byte) error {
 	if err != nil || !found {
 		return err
 	}
-	u.group, err = mls.Unmarshal(g.State, d.leaf, validator(d.validate), d.mlsPolicy(u))
+	u.group, err = mls.Unmarshal(g.State, d.leaf, validator(d.validate), d.mlsPolicy())
 	return err
 }
 
-// mlsPolicy lets the pinned sender commit and nobody else.
-func (d *Device) mlsPolicy(u *unsealing) mls.Policy {
+func (d *Device) mlsPolicy() mls.Policy {
 	p := mls.DefaultPolicy()
 	p.Rand = d.cfg.Rand
-	p.AllowCommit = func(c mls.CommitSummary) error {
-		if c.External || u.group == nil || !memberIs(u.group, c.Committer, d.pinned.Sender.ID()) {
-			return errors.New("only the sender commits")
-		}
-		return nil
-	}
 	return p
 }
 
@@ -106,7 +100,7 @@ func (d *Device) join(tx Tx, u *unsealing, welcome []byte) error {
 		if err != nil {
 			return err
 		}
-		g, err := mls.Join(welcome, secrets, d.leaf, validator(d.validate), d.mlsPolicy(u))
+		g, err := mls.Join(welcome, secrets, d.leaf, validator(d.validate), d.mlsPolicy())
 		if errors.Is(err, mls.ErrNotForUs) {
 			return nil
 		}
@@ -126,6 +120,7 @@ func (d *Device) join(tx Tx, u *unsealing, welcome []byte) error {
 }
 
 // follow applies the commits that lead from the group's epoch to the message's.
+// The pinned sender commits and nobody else.
 func (u *unsealing) follow(commits [][]byte, id []byte, epoch uint64) error {
 	for _, c := range commits {
 		group, from, err := mlsAddress(c)
@@ -135,7 +130,18 @@ func (u *unsealing) follow(commits [][]byte, id []byte, epoch uint64) error {
 		if !bytes.Equal(group, id) || from != u.group.Epoch() || from >= epoch {
 			continue // of an epoch that this device has passed
 		}
-		if _, err := u.group.Process(c); err != nil {
+		event, err := u.group.Process(c)
+		if err != nil {
+			return fmt.Errorf("follow a commit: %w", err)
+		}
+		staged, is := event.(*mls.Staged)
+		if !is {
+			return errors.New("what is to be followed is no commit")
+		}
+		if staged.Summary.External || !memberIs(u.group, staged.Summary.Committer, u.sender) {
+			return errors.New("only the sender commits")
+		}
+		if err := u.group.Apply(staged); err != nil {
 			return fmt.Errorf("follow a commit: %w", err)
 		}
 	}

@@ -108,12 +108,11 @@ func TestCommitByAnotherMember(t *testing.T) {
 		must(p.Handle(w.ctx, w.push(first)))(t)
 	}
 	g := b.group(t)
-	staged := must(g.Commit())(t)
+	staged := must(g.Commit(mls.CommitOptions{}))(t)
 	if err := g.Apply(staged); err != nil {
 		t.Fatal(err)
 	}
-	u := &unsealing{}
-	u.group = a.groupFor(t, u)
+	u := &unsealing{sender: a.pinned.Sender.ID(), group: a.group(t)}
 	before := u.group.Epoch()
 	if err := u.follow([][]byte{staged.Commit}, u.group.GroupID(), before+1); err == nil || u.group.Epoch() != before {
 		t.Errorf("a device's commit was followed: %v", err)
@@ -121,16 +120,14 @@ func TestCommitByAnotherMember(t *testing.T) {
 }
 
 // group is a device's own MLS group, for a test that abuses it.
-func (p *phone) group(t *testing.T) *mls.Group { return p.groupFor(t, &unsealing{}) }
-
-func (p *phone) groupFor(t *testing.T, u *unsealing) (g *mls.Group) {
+func (p *phone) group(t *testing.T) (g *mls.Group) {
 	t.Helper()
 	err := p.store.View(func(tx Tx) error {
 		all, err := loadAll[deviceGroup](tx, "mls/")
 		if err != nil || len(all) != 1 {
 			return errors.Join(err, missing(len(all) != 1, "exactly one group"))
 		}
-		g, err = mls.Unmarshal(all[0].State, p.leaf, validator(p.validate), p.mlsPolicy(u))
+		g, err = mls.Unmarshal(all[0].State, p.leaf, validator(p.validate), p.mlsPolicy())
 		return err
 	})
 	if err != nil {

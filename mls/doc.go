@@ -5,14 +5,16 @@
 // # Contract
 //
 // A [Group] is one member's view of one group in its current epoch. [Create]
-// makes a group of one, [Group.Add] and [Group.Remove] stage a Commit,
-// [Group.Apply] enters the epoch it starts, [Join] enters it from a Welcome.
+// makes a group of one, [Group.Commit] with its short forms [Group.Add] and
+// [Group.Remove] stages a Commit, [Group.Apply] enters the epoch it starts, [Join]
+// enters it from a Welcome. [Group.Propose] asks others to commit a change.
 // [Group.Protect] seals one application message, [Group.Process] opens one
 // message of any kind. Process is all or nothing: on an error the group is
-// exactly what it was.
+// exactly what it was. A Commit that it opens is staged: the group changes only
+// when the caller has judged its [Summary] and applies it.
 //
 // A caller that wants to survive a crash stores [Group.Marshal] durably after
-// Protect, Process, Apply or SkipTo and before it lets the result out: before
+// Protect, Process, Propose, Commit, Apply or SkipTo and before it lets the result out: before
 // the ciphertext is sent, before the plaintext is shown. Then a restored group
 // can neither use a generation twice nor open a message twice. A caller that
 // sends first and stores later gives up both.
@@ -30,7 +32,7 @@
 // caller may conclude: [ErrMalformed] (not the one encoding of a message),
 // [ErrRefused] (read, and a check failed), [ErrReplay], [ErrTooFarAhead],
 // [ErrWrongEpoch], [ErrWrongGroup], [ErrOwnMessage], [ErrStale], [ErrRemoved],
-// [ErrUnsupported], [ErrNotForUs]. Anything else comes from the caller's own
+// [ErrNoSigner], [ErrUnsupported], [ErrNotForUs]. Anything else comes from the caller's own
 // signer, validator or source of randomness.
 //
 // # What it keeps secret, and for how long

@@ -21,15 +21,24 @@ type epoch struct {
 	secrets         *secretTree
 	proposals       []cachedProposal
 	past            []pastPSK // ascending by epoch
-	closed          bool      // by a ReInit: nothing may be sent any more, 12.1.5
+	reInit          *reInit   // that closed the group: nothing may be sent any more, 12.1.5
 }
+
+func (e *epoch) closed() bool { return e.reInit != nil }
 
 // cachedProposal waits for a Commit to name it by reference, 12.1.
 type cachedProposal struct {
 	ref      []byte
 	sender   sender
 	proposal *proposal
-	encoded  []byte // AuthenticatedContent
+	encoded  []byte     // AuthenticatedContent
+	own      *ownUpdate // of an update of our own
+}
+
+// ownUpdate is what an update of our own leaf puts to use once a Commit names it.
+type ownUpdate struct {
+	priv   []byte // HPKE private key
+	signer Signer // nil after a restart, until SetSigner
 }
 
 // pastPSK is the resumption key of an epoch that is over, 8.6.
@@ -81,6 +90,11 @@ func (e *epoch) erase(next *epoch) {
 			clear(priv)
 		}
 	}
+	for _, p := range e.proposals {
+		if p.own != nil {
+			clear(p.own.priv)
+		}
+	}
 	for _, p := range e.secrets.ratchets {
 		for _, r := range []*ratchet{&p.handshake, &p.application} {
 			clear(r.secret)
@@ -90,6 +104,17 @@ func (e *epoch) erase(next *epoch) {
 		}
 	}
 }
+
+// cacheProposal keeps a verified proposal, once.
+func (e *epoch) cacheProposal(a *authContent, update *ownUpdate) {
+	encoded := encode(a.write)
+	ref := e.cs.refHash("MLS 1.0 Proposal Reference", encoded)
+	if e.cachedProposal(ref) == nil {
+		e.proposals = append(e.proposals, cachedProposal{ref, a.content.sender, a.content.proposal, encoded, update})
+	}
+}
+
+func (p *cachedProposal) sent() sentProposal { return sentProposal{p.sender, p.proposal, p.own} }
 
 func (e *epoch) cachedProposal(ref []byte) *cachedProposal {
 	for i := range e.proposals {

@@ -29,6 +29,9 @@ var (
 	ErrStale = errors.New("staged commit is stale")
 	// ErrRemoved means this member was removed from the group.
 	ErrRemoved = errors.New("no longer a member")
+	// ErrNoSigner means that the signer of the group's own leaf is not here:
+	// give it with SetSigner.
+	ErrNoSigner = errors.New("signer of the own leaf is missing")
 	// ErrUnsupported means a suite or feature that this package does not have.
 	ErrUnsupported = errors.New("unsupported")
 	// ErrNotForUs means a Welcome that does not name our KeyPackage.

@@ -22,6 +22,30 @@ type extension struct {
 
 type extensions []extension
 
+// An Extension is one of a group's, 13. Its data is the encoding of its type.
+type Extension struct {
+	Type uint16
+	Data []byte
+}
+
+func extensionsOf(list []Extension) extensions {
+	var out extensions
+	for _, x := range list {
+		out = append(out, extension{x.Type, append([]byte{}, x.Data...)})
+	}
+	return out
+}
+
+// unique holds a list of our own making to what read refuses.
+func (x extensions) unique() error {
+	for i, e := range x {
+		if _, again := x[i+1:].find(e.kind); again {
+			return refused("extension type %d twice", e.kind)
+		}
+	}
+	return nil
+}
+
 // read refuses a type that appears twice (13.4).
 func (x *extensions) read(r *reader) {
 	var seen map[uint16]bool

@@ -309,16 +309,16 @@ func TestCommitIsChecked(t *testing.T) {
 	} {
 		refuse(name, resignedPublic(t, g[0], staged.Commit, change))
 	}
-	if _, err := g[1].Process(resignedPublic(t, g[0], staged.Commit, func(*publicMessage) {})); err != nil {
+	if _, err := follow(g[1], resignedPublic(t, g[0], staged.Commit, func(*publicMessage) {})); err != nil {
 		t.Fatalf("the honest commit, remade: %v", err)
 	}
-	if ev, err := g[2].Process(staged.Commit); err != nil || !ev.(CommitApplied).OwnRemoved || !g[2].Removed() {
+	if ev, err := follow(g[2], staged.Commit); err != nil || !ev.OwnRemoved || !g[2].Removed() {
 		t.Fatalf("removed member: %+v, %v", ev, err)
 	}
 	for name, err := range map[string]error{
 		"protect": second(g[2].Protect(nil, nil)), "process": second(g[2].Process(staged.Commit)),
 		"marshal": second(g[2].Marshal()), "export": second(g[2].Export("x", nil, 1)), "add": second(g[2].Add(pub)),
-		"skip": g[2].SkipTo(1), "apply": g[2].Apply(staged), "info": second(g[2].GroupInfo()),
+		"skip": g[2].SkipTo(1), "apply": g[2].Apply(staged), "info": second(g[2].GroupInfo(GroupInfoOptions{})),
 	} {
 		if !errors.Is(err, ErrRemoved) {
 			t.Errorf("%s after removal: %v", name, err)
@@ -332,37 +332,36 @@ func TestCommitIsChecked(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestPolicyDecidesWhoCommits: a device follows the sender's commits and no one
-// else's.
-func TestPolicyDecidesWhoCommits(t *testing.T) {
-	people, g := trio(t, X25519AES128)
-	var seen []CommitSummary
-	people[1].policy.AllowCommit = func(c CommitSummary) error {
-		seen = append(seen, c)
-		if c.Committer != 0 || c.External {
-			return errors.New("only the bank commits")
-		}
-		return nil
-	}
-	g[1] = people[1].restore(t, g[1])
+// TestReceivedCommitIsStaged: a Commit changes nothing until it is applied, and
+// its summary says who did what, so that a device can follow the sender alone.
+func TestReceivedCommitIsStaged(t *testing.T) {
+	_, g := trio(t, X25519AES128)
 	before := digest(t, g[1])
-	staged, err := g[2].Commit()
+	stranger, err := g[2].Commit(CommitOptions{AAD: []byte("why")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g[1].Process(staged.Commit); !errors.Is(err, ErrRefused) || digest(t, g[1]) != before {
-		t.Fatalf("commit of a stranger to the policy: %v", err)
+	ev, err := g[1].Process(stranger.Commit)
+	if err != nil || digest(t, g[1]) != before {
+		t.Fatalf("a commit took effect before it was applied: %v", err)
 	}
-	if staged, err = g[0].Remove(2); err != nil {
+	refused := ev.(*Staged)
+	if s := refused.Summary; s.Committer != 2 || s.External || string(s.AAD) != "why" || !slices.Equal(leavesOf(s.Updated), []uint32{2}) {
+		t.Errorf("summary %+v", s)
+	}
+	staged, err := g[0].Remove(2)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g[1].Process(staged.Commit); err != nil {
-		t.Fatal(err)
-	}
-	last := seen[len(seen)-1]
-	if len(last.Removed) != 1 || string(last.Removed[0].Credential.Identity) != "mallory" || len(last.Added) != 0 {
+	last := mustFollow(t, g[1], staged.Commit)
+	if last.Committer != 0 || last.Epoch != 2 || len(last.Removed) != 1 || string(last.Removed[0].Credential.Identity) != "mallory" || len(last.Added) != 0 {
 		t.Errorf("summary %+v", last)
 	}
+	if err := g[1].Apply(refused); !errors.Is(err, ErrStale) {
+		t.Errorf("the commit that was dropped is applied later: %v", err)
+	}
+	mustApply(t, g[0], staged, nil)
+	agree(t, g[0], g[1])
 }
 
 // TestProposals: a proposal waits, blocks application data (12.4), survives a
@@ -405,12 +404,12 @@ func TestProposals(t *testing.T) {
 	if _, err := g[1].Process(propose(2, &proposal{kind: proposalRemove, remove: 7})); !errors.Is(err, ErrRefused) {
 		t.Errorf("proposal to remove nobody: %v", err)
 	}
-	staged, err := g[0].Commit()
+	staged, err := g[0].Commit(CommitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ev, err := g[1].Process(staged.Commit)
-	if err != nil || !slices.Equal(ev.(CommitApplied).Removed, []uint32{2}) {
+	ev, err := follow(g[1], staged.Commit)
+	if err != nil || !slices.Equal(leavesOf(ev.Removed), []uint32{2}) {
 		t.Fatalf("commit by reference: %+v %v", ev, err)
 	}
 	if err := g[0].Apply(staged); err != nil {

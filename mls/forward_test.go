@@ -84,11 +84,11 @@ func TestF1TreeSecretsAreDeleted(t *testing.T) {
 		t.Errorf("%d tree secrets are left after both leaves are in use", n)
 	}
 	old, msg := gb.cur(), mustProtect(t, ga, "y")
-	staged, err := ga.Commit()
+	staged, err := ga.Commit(CommitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := gb.Process(staged.Commit); err != nil {
+	if _, err := follow(gb, staged.Commit); err != nil {
 		t.Fatal(err)
 	}
 	for i, s := range old.keys.all() {

@@ -71,8 +71,7 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 		return nil, refused("group id of %d bytes, want 1 to %d", len(groupID), groupIDMax)
 	}
 	l := new(leafNode)
-	from, to := p.ownLifetime()
-	priv, err := newLeaf(cs, l, c, sg, from, to, false, p.Rand)
+	priv, err := newLeaf(cs, l, c, sg, p.ownLeaf(), p.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("create group: %w", err)
 	}
@@ -93,15 +92,16 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
 }
 
-// ownLifetime is that of a creator's leaf: from an hour ago, for MaxLifetime, or
-// unbounded without a clock.
-func (p *Policy) ownLifetime() (from, to uint64) {
-	if p.Now == nil || p.MaxLifetime <= 0 {
-		return 0, math.MaxUint64
+// ownLeaf is what a creator's leaf says: it lives from an hour ago, for
+// MaxLifetime, or unbounded without a clock.
+func (p *Policy) ownLeaf() KeyPackageOptions {
+	o := KeyPackageOptions{NotAfter: math.MaxUint64, Support: p.Support}
+	if p.Now != nil && p.MaxLifetime > 0 {
+		const clockSlack = 3600 // seconds that another member's clock may be behind
+		o.NotBefore = uint64(max(0, p.Now().Unix()-clockSlack))
+		o.NotAfter = o.NotBefore + uint64(p.MaxLifetime.Seconds())
 	}
-	const clockSlack = 3600 // seconds that another member's clock may be behind
-	from = uint64(max(0, p.Now().Unix()-clockSlack))
-	return from, from + uint64(p.MaxLifetime.Seconds())
+	return o
 }
 
 // GroupID names the group.
@@ -181,29 +181,6 @@ func (g *Group) Export(label string, context []byte, n int) ([]byte, error) {
 	return g.cur().cs.export(g.cur().keys.exporter, label, context, n), nil
 }
 
-// GroupInfo is a signed description of the current epoch with its ratchet tree,
-// an MLSMessage. It holds no secret, but names all members.
-func (g *Group) GroupInfo() ([]byte, error) {
-	if g.cur() == nil {
-		return nil, ErrRemoved
-	}
-	gi, err := g.cur().groupInfo(g.s.signer)
-	if err != nil {
-		return nil, err
-	}
-	return writeMessage(wireGroupInfo, gi.write), nil
-}
-
-func (e *epoch) groupInfo(sg Signer) (*groupInfo, error) {
-	gi := &groupInfo{
-		context:         e.context,
-		extensions:      extensions{{extRatchetTree, e.tree.encode()}},
-		confirmationTag: e.confirmationTag,
-		signer:          e.own,
-	}
-	return gi, gi.sign(sg)
-}
-
 // Generation is the next generation this member's application messages use.
 func (g *Group) Generation() uint32 {
 	if g.cur() == nil {
@@ -245,7 +222,7 @@ func (g *Group) Protect(aad, plaintext []byte) ([]byte, error) {
 	switch {
 	case e == nil:
 		return nil, ErrRemoved
-	case e.closed:
+	case e.closed():
 		return nil, refused("group is being reinitialised")
 	case len(e.proposals) > 0:
 		return nil, refused("proposals wait for a commit, which goes first (12.4)")
@@ -259,15 +236,40 @@ func (g *Group) Protect(aad, plaintext []byte) ([]byte, error) {
 	if err := a.sign(g.s.signer, e.encoded); err != nil {
 		return nil, fmt.Errorf("protect: %w", err)
 	}
-	d, err := e.secrets.view(e.cs, e.own)
-	if err != nil {
-		return nil, err
-	}
-	s := &sealing{e.cs, e.keys.senderData, d.pair.application, g.s.policy.Padding, g.s.policy.Rand}
-	pm, after, err := s.private(a)
+	msg, use, err := e.sealPrivate(a, &g.s.policy)
 	if err != nil {
 		return nil, fmt.Errorf("protect: %w", err)
 	}
-	e.secrets.accept(d, contentApplication, after)
-	return writeMessage(wirePrivateMessage, pm.write), nil
+	e.accept(use)
+	return msg, nil
+}
+
+// A use is one generation of one ratchet that a message takes.
+type use struct {
+	d     descent
+	kind  uint8 // content type
+	after ratchet
+	key   messageKey
+}
+
+// accept makes a use real; of nil there is none.
+func (e *epoch) accept(u *use) {
+	if u != nil {
+		e.secrets.accept(u.d, u.kind, u.after)
+		clear(u.key.key)
+	}
+}
+
+// sealPrivate encrypts signed content of our own, without using anything up yet.
+func (e *epoch) sealPrivate(a *authContent, p *Policy) ([]byte, *use, error) {
+	d, err := e.secrets.view(e.cs, e.own)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &sealing{e.cs, e.keys.senderData, *d.pair.of(a.content.kind), p.Padding, p.Rand}
+	pm, after, err := s.private(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	return writeMessage(wirePrivateMessage, pm.write), &use{d: d, kind: a.content.kind, after: after}, nil
 }

@@ -52,7 +52,7 @@ func (p *person) create(t testing.TB, s Suite) *Group {
 
 func (p *person) keyPackage(t testing.TB, s Suite) ([]byte, *KeyPackageSecrets) {
 	t.Helper()
-	pub, priv, err := NewKeyPackage(s, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1 << 40})
+	pub, priv, err := NewKeyPackage(s, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1 << 40, Support: p.policy.Support})
 	if err != nil {
 		t.Fatalf("key package of %s: %v", p.name, err)
 	}
@@ -119,6 +119,43 @@ func mustOpen(t testing.TB, g *Group, msg []byte, text string) Application {
 	return app
 }
 
+// follow processes a Commit and applies it at once.
+func follow(g *Group, commit []byte) (Summary, error) {
+	ev, err := g.Process(commit)
+	if err != nil {
+		return Summary{}, err
+	}
+	s := ev.(*Staged)
+	return s.Summary, g.Apply(s)
+}
+
+func mustFollow(t testing.TB, g *Group, commit []byte) Summary {
+	t.Helper()
+	sum, err := follow(g, commit)
+	if err != nil {
+		t.Fatalf("follow a commit: %v", err)
+	}
+	return sum
+}
+
+func mustApply(t testing.TB, g *Group, s *Staged, err error) *Staged {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("stage: %v", err)
+	}
+	if err := g.Apply(s); err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+	return s
+}
+
+func leavesOf(members []Member) (out []uint32) {
+	for _, m := range members {
+		out = append(out, m.Leaf)
+	}
+	return out
+}
+
 func agree(t testing.TB, groups ...*Group) {
 	t.Helper()
 	for i, g := range groups {
@@ -172,11 +209,11 @@ func TestGroupLife(t *testing.T) {
 						continue
 					}
 					g = people[leaf].restore(t, g)
-					ev, err := g.Process(staged.Commit)
+					sum, err := follow(g, staged.Commit)
 					if err != nil {
 						t.Fatalf("leaf %d processes commit of %d: %v", leaf, by, err)
 					}
-					if groups[leaf] = g; ev.(CommitApplied).OwnRemoved {
+					if groups[leaf] = g; sum.OwnRemoved {
 						delete(groups, leaf)
 					}
 				}
@@ -218,7 +255,7 @@ func TestGroupLife(t *testing.T) {
 			}
 			add(0, "m1", "m2", "m3")
 			add(1, "m4")
-			commit := func(by uint32) { staged, err := groups[by].Commit(); spread(by, staged, err) }
+			commit := func(by uint32) { staged, err := groups[by].Commit(CommitOptions{}); spread(by, staged, err) }
 			remove := func(by uint32, who ...uint32) { staged, err := groups[by].Remove(who...); spread(by, staged, err) }
 			commit(2)
 			commit(4)
@@ -238,16 +275,16 @@ func TestGroupLife(t *testing.T) {
 
 func TestStagedIsStale(t *testing.T) {
 	_, _, ga, gb := pair(t, X25519AES128)
-	one, err := ga.Commit()
+	one, err := ga.Commit(CommitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := gb.Commit()
+	two, err := gb.Commit(CommitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	// mls-rs c09a3e69: a commit of another arrives while an own one is pending.
-	if _, err := ga.Process(two.Commit); err != nil {
+	if _, err := follow(ga, two.Commit); err != nil {
 		t.Fatalf("process: %v", err)
 	}
 	if err := gb.Apply(two); err != nil {

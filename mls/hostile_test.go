@@ -12,6 +12,8 @@ import (
 type hostile struct {
 	g         *Group
 	proposals []*proposal
+	// unplanned stand in the Commit without effect on its epoch.
+	unplanned []*proposal
 	noPath    bool
 	// leaf changes the committer's new leaf before it is signed again.
 	leaf func(*leafNode)
@@ -28,12 +30,15 @@ func (h hostile) commit(t *testing.T) *Staged {
 	c := &commit{}
 	var list []sentProposal
 	for _, p := range h.proposals {
-		list = append(list, sentProposal{me, p})
+		list = append(list, sentProposal{me, p, nil})
 		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
 	}
 	n, err := e.plan(list)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range h.unplanned {
+		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
 	}
 	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero(), pskSecret: e.cs.zero()}
 	x.privs = keptPrivs(e.privs, e.tree, e.tree)
@@ -66,7 +71,8 @@ func (h hostile) commit(t *testing.T) *Staged {
 			h.path(c.path)
 		}
 	}
-	s, err := h.g.finish(c, x, fresh)
+	m := &making{g: h.g, c: c, x: x, fresh: fresh, signer: sg}
+	s, err := m.finish()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +158,7 @@ func TestHostileCommitter(t *testing.T) {
 		}
 	}
 	honest := hostile{g: g[0], proposals: []*proposal{remove(2), plain}}
-	if _, err := g[1].Process(honest.commit(t).Commit); err != nil {
+	if _, err := follow(g[1], honest.commit(t).Commit); err != nil {
 		t.Fatalf("a commit of the same making that breaks no rule: %v", err)
 	}
 }
@@ -189,7 +195,7 @@ func TestHostileWelcome(t *testing.T) {
 // resolution can tell.
 func TestGhostLeaf(t *testing.T) {
 	_, g := trio(t, X25519AES128)
-	staged, err := g[2].Commit()
+	staged, err := g[2].Commit(CommitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,6 +88,8 @@ type KeyPackageOptions struct {
 	// LastResort marks a KeyPackage that may be used more than once, when no
 	// other is left (10, 16.8).
 	LastResort bool
+	// Support is what the leaf advertises beyond RFC 9420 itself.
+	Support Support
 	// Rand is the source of key material; nil is crypto/rand.
 	Rand io.Reader
 }
@@ -124,7 +126,7 @@ func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub [
 	if k.init, kp.initKey, err = cs.freshKeyPair(random); err != nil {
 		return nil, nil, fmt.Errorf("make init key: %w", err)
 	}
-	if k.leaf, err = newLeaf(cs, &kp.leaf, c, sg, o.NotBefore, o.NotAfter, o.LastResort, random); err != nil {
+	if k.leaf, err = newLeaf(cs, &kp.leaf, c, sg, o, random); err != nil {
 		return nil, nil, err
 	}
 	if o.LastResort {
@@ -138,10 +140,10 @@ func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub [
 }
 
 // newLeaf fills a signed leaf of source key_package and returns its private key.
-func newLeaf(cs *cryptoSuite, l *leafNode, c Credential, sg Signer, from, to uint64, lastResort bool, random io.Reader) ([]byte, error) {
-	var grease [1]byte
-	if _, err := io.ReadFull(random, grease[:]); err != nil {
-		return nil, fmt.Errorf("read randomness: %w", err)
+func newLeaf(cs *cryptoSuite, l *leafNode, c Credential, sg Signer, o KeyPackageOptions, random io.Reader) ([]byte, error) {
+	can, err := drawCapabilities(o.LastResort, o.Support, random)
+	if err != nil {
+		return nil, err
 	}
 	priv, pub, err := cs.freshKeyPair(random)
 	if err != nil {
@@ -151,10 +153,10 @@ func newLeaf(cs *cryptoSuite, l *leafNode, c Credential, sg Signer, from, to uin
 		encryptionKey: pub,
 		signatureKey:  bytes.Clone(sg.Public()),
 		credential:    c.clone(),
-		capabilities:  ownCapabilities(grease[0], lastResort),
+		capabilities:  can,
 		source:        sourceKeyPackage,
-		notBefore:     from,
-		notAfter:      to,
+		notBefore:     o.NotBefore,
+		notAfter:      o.NotAfter,
 	}
 	if err := l.validateForm(cs); err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package mls
 
 import (
+	"fmt"
+	"io"
 	"slices"
 )
 
@@ -32,7 +34,7 @@ func (x *capabilities) write(w *writer) {
 
 // ownCapabilities are what this package can do. The grease value keeps peers
 // honest about ignoring what they do not know (13.5).
-func ownCapabilities(grease byte, lastResort bool) capabilities {
+func ownCapabilities(grease byte, lastResort bool, also Support) capabilities {
 	g := uint16(grease%15)<<12 | uint16(grease%15)<<4 | 0x0a0a
 	c := capabilities{
 		versions:    []uint16{versionMLS10},
@@ -44,7 +46,18 @@ func ownCapabilities(grease byte, lastResort bool) capabilities {
 	if lastResort {
 		c.extensions = append(c.extensions, extLastResort)
 	}
+	c.extensions = append(c.extensions, also.Extensions...)
+	c.proposals = append(c.proposals, also.Proposals...)
 	return c
+}
+
+// drawCapabilities are ownCapabilities with a random grease value.
+func drawCapabilities(lastResort bool, also Support, random io.Reader) (capabilities, error) {
+	var grease [1]byte
+	if _, err := io.ReadFull(random, grease[:]); err != nil {
+		return capabilities{}, fmt.Errorf("read randomness: %w", err)
+	}
+	return ownCapabilities(grease[0], lastResort, also), nil
 }
 
 // leafNode is LeafNode, 7.2. It is never changed once it is in a tree.

@@ -17,7 +17,7 @@ type outsider struct {
 
 // externalCommit makes a Commit that brings the outsider in, and takes out leaf
 // remove unless it is negative. change may spoil the Commit before it is signed.
-func (o *outsider) externalCommit(t *testing.T, g *Group, remove int, change func(*framedContent)) []byte {
+func (o *outsider) externalCommit(t testing.TB, g *Group, remove int, change func(*framedContent)) []byte {
 	t.Helper()
 	e, cs := g.cur(), g.cur().cs
 	n := &plan{tree: e.tree.clone(), extensions: e.context.extensions}
@@ -72,7 +72,7 @@ func (o *outsider) externalCommit(t *testing.T, g *Group, remove int, change fun
 	return writeMessage(wirePublicMessage, pm.write)
 }
 
-func newOutsider(t *testing.T, name string) *outsider {
+func newOutsider(t testing.TB, name string) *outsider {
 	t.Helper()
 	p := newPerson(t, X25519AES128, name)
 	_, s := p.keyPackage(t, X25519AES128)
@@ -128,15 +128,15 @@ func TestExternalCommit(t *testing.T) {
 	if digest(t, g[1]) != before {
 		t.Fatal("a refused external commit changed the state")
 	}
-	follow := func(o *outsider, remove int) {
+	enter := func(o *outsider, remove int) {
 		t.Helper()
 		msg := o.externalCommit(t, g[0], remove, nil)
 		for i := range g {
-			ev, err := g[i].Process(msg)
+			ev, err := follow(g[i], msg)
 			if err != nil {
 				t.Fatalf("member %d follows: %v", i, err)
 			}
-			if out := i == remove; ev.(CommitApplied).OwnRemoved != out {
+			if out := i == remove; ev.OwnRemoved != out {
 				t.Fatalf("member %d: %+v", i, ev)
 			}
 		}
@@ -144,8 +144,8 @@ func TestExternalCommit(t *testing.T) {
 		agree(t, g[0], own)
 		mustOpen(t, g[0], mustProtect(t, own, "hello"), "hello")
 	}
-	follow(joiner, -1)
-	follow(again, 1) // resync of the phone
+	enter(joiner, -1)
+	enter(again, 1) // resync of the phone
 }
 
 // TestWelcomeWithPath: an add beside a proposal that needs a path. The new
@@ -174,9 +174,7 @@ func TestWelcomeWithPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g[1].Process(staged.Commit); err != nil {
-		t.Fatal(err)
-	}
+	mustFollow(t, g[1], staged.Commit)
 	if err := g[0].Apply(staged); err != nil {
 		t.Fatal(err)
 	}
@@ -189,9 +187,7 @@ func TestWelcomeWithPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, other := range []*Group{g[0], g2} {
-		if _, err := other.Process(staged.Commit); err != nil {
-			t.Fatal(err)
-		}
+		mustFollow(t, other, staged.Commit)
 	}
 	if err := g1.Apply(staged); err != nil {
 		t.Fatal(err)
@@ -228,7 +224,7 @@ func TestExternalSender(t *testing.T) {
 		t.Fatalf("external sender of a group that lists none: %v", err)
 	}
 	g[1].s.validator = only("phone")
-	staged, err := g[0].stage([]*proposal{{kind: proposalContextExtensions, extensions: senders}}, true)
+	staged, err := g[0].stage([]*proposal{{kind: proposalContextExtensions, extensions: senders}}, CommitOptions{}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,9 +232,7 @@ func TestExternalSender(t *testing.T) {
 		t.Fatalf("an external sender the validator does not know: %v", err)
 	}
 	g[1].s.validator = anyCredential{}
-	if _, err := g[1].Process(staged.Commit); err != nil {
-		t.Fatal(err)
-	}
+	mustFollow(t, g[1], staged.Commit)
 	if err := g[0].Apply(staged); err != nil {
 		t.Fatal(err)
 	}
@@ -266,10 +260,10 @@ func TestExternalSender(t *testing.T) {
 			t.Fatalf("%+v %v", ev, err)
 		}
 	}
-	if staged, err = g[0].Commit(); err != nil {
+	if staged, err = g[0].Commit(CommitOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if ev, err := g[1].Process(staged.Commit); err != nil || !slices.Equal(ev.(CommitApplied).Removed, []uint32{2}) {
+	if ev, err := follow(g[1], staged.Commit); err != nil || !slices.Equal(leavesOf(ev.Removed), []uint32{2}) {
 		t.Fatalf("%+v %v", ev, err)
 	}
 }
@@ -284,14 +278,12 @@ func TestPreSharedKeys(t *testing.T) {
 	g[0], g[1] = people[0].restore(t, g[0]), people[1].restore(t, g[1])
 	nonce := bytes.Repeat([]byte{7}, 32)
 	old := pskID{kind: pskResumption, usage: usageApplication, groupID: g[0].GroupID(), epoch: g[0].Epoch(), nonce: nonce}
-	staged, err := g[0].Commit()
+	staged, err := g[0].Commit(CommitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range []int{1, 2} {
-		if _, err := g[i].Process(staged.Commit); err != nil {
-			t.Fatal(err)
-		}
+		mustFollow(t, g[i], staged.Commit)
 	}
 	if err := g[0].Apply(staged); err != nil {
 		t.Fatal(err)
@@ -303,25 +295,23 @@ func TestPreSharedKeys(t *testing.T) {
 		"branch":      {kind: pskResumption, usage: usageBranch, groupID: old.groupID, epoch: old.epoch, nonce: nonce},
 		"never":       {kind: pskResumption, usage: usageApplication, groupID: old.groupID, epoch: 99, nonce: nonce},
 	} {
-		if _, err := g[0].stage([]*proposal{{kind: proposalPSK, psk: id}}, false); !errors.Is(err, ErrRefused) {
+		if _, err := g[0].stage([]*proposal{{kind: proposalPSK, psk: id}}, CommitOptions{}, false); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	external := pskID{kind: pskExternal, id: []byte("psk"), nonce: nonce}
 	both := []*proposal{{kind: proposalPSK, psk: external}, {kind: proposalPSK, psk: old}}
-	if _, err := g[0].stage([]*proposal{both[0], both[0]}, false); !errors.Is(err, ErrRefused) {
+	if _, err := g[0].stage([]*proposal{both[0], both[0]}, CommitOptions{}, false); !errors.Is(err, ErrRefused) {
 		t.Errorf("one key twice: %v", err)
 	}
-	if staged, err = g[0].stage(both, false); err != nil {
+	if staged, err = g[0].stage(both, CommitOptions{}, false); err != nil {
 		t.Fatal(err)
 	}
 	before := digest(t, g[2])
 	if _, err := g[2].Process(staged.Commit); !errors.Is(err, ErrRefused) || digest(t, g[2]) != before {
 		t.Errorf("a member without the keys: %v", err)
 	}
-	if _, err := g[1].Process(staged.Commit); err != nil {
-		t.Fatal(err)
-	}
+	mustFollow(t, g[1], staged.Commit)
 	if err := g[0].Apply(staged); err != nil {
 		t.Fatal(err)
 	}

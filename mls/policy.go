@@ -51,22 +51,22 @@ type Policy struct {
 	// PastResumption is for how many past epochs the resumption key is kept, so
 	// that a Commit may inject it (8.6). It opens no message. Zero keeps none.
 	PastResumption int
-	// AllowCommit is asked before a received Commit takes effect; an error
-	// refuses it. Nil lets every member commit. Commits of outsiders are
-	// refused unless AllowExternal is set.
-	AllowCommit func(CommitSummary) error
+	// Support is what leaves of this member advertise beyond RFC 9420 itself.
+	Support Support
+	// EncryptHandshake sends proposals and Commits as PrivateMessage: a relay
+	// then sees no more of them than of an application message. Both forms are
+	// received in any case.
+	EncryptHandshake bool
+	// AllowProposal is asked before a proposal that came by itself is kept; an
+	// error refuses it, and any Commit that names it. Nil allows all.
+	AllowProposal func(ProposalReceived) error
 	// AllowExternal lets a non-member join by an external Commit.
 	AllowExternal bool
 }
 
-// A CommitSummary is what a received Commit would do.
-type CommitSummary struct {
-	// Committer is the leaf that sent it, or the leaf it takes if External.
-	Committer uint32
-	External  bool
-	Added     []Member
-	Removed   []Member
-}
+// Support lists types that a client understands beside those of RFC 9420, 7.2.
+// A proposal type is one for private use ([CustomProposal]).
+type Support struct{ Extensions, Proposals []uint16 }
 
 // DefaultPolicy is strict and has no clock.
 func DefaultPolicy() Policy {

@@ -5,27 +5,19 @@ import (
 	"fmt"
 )
 
-// An Event is what a processed message was: [Application], [CommitApplied] or
-// [ProposalReceived].
+// An Event is what a processed message was: [Application], [ProposalReceived] or
+// *[Staged], a Commit that takes effect with [Group.Apply].
 type Event interface{ event() }
 
 // Application is a message from another member. Its signature, its ciphertext
 // and its AAD are verified.
 type Application struct {
 	Sender     uint32 // leaf
+	Member     Member // that sent it, as of the message's epoch
+	Epoch      uint64
 	Generation uint32
 	AAD        []byte
 	Plaintext  []byte
-}
-
-// CommitApplied says that the group is in a new epoch.
-type CommitApplied struct {
-	Epoch     uint64
-	Committer uint32 // leaf
-	Added     []uint32
-	Removed   []uint32
-	// OwnRemoved says that this member is out: the group is of no more use.
-	OwnRemoved bool
 }
 
 // ProposalReceived says that a proposal waits for a Commit. Until one is made or
@@ -38,10 +30,16 @@ type ProposalReceived struct {
 	Type uint16
 	// Removed is the leaf that a remove proposal names.
 	Removed uint32
+	// Member is who an add proposes, its leaf not yet known, or who an update
+	// would make of its sender.
+	Member Member
+	// Custom is the content of a proposal of a private-use type.
+	Custom []byte
+	// AAD is readable by everyone and authenticated.
+	AAD []byte
 }
 
 func (Application) event()      {}
-func (CommitApplied) event()    {}
 func (ProposalReceived) event() {}
 
 // Process takes one message of the group. On an error the group is exactly what
@@ -109,17 +107,25 @@ func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
 	if err := a.verify(e.cs, from.signatureKey, e.encoded); err != nil {
 		return nil, err
 	}
-	var ev Event
-	if pm.kind == contentApplication {
-		ev = Application{sd.leaf, sd.generation, pm.aad, a.content.application}
-	} else if ev, err = g.handshake(a); err != nil {
+	use := &use{d, pm.kind, after, key}
+	switch pm.kind {
+	case contentApplication:
+		e.accept(use)
+		return Application{sd.leaf, memberOf(sd.leaf, from), e.context.epoch, sd.generation, pm.aad, a.content.application}, nil
+	case contentProposal:
+		ev, err := g.receiveProposal(a)
+		if err != nil {
+			return nil, err
+		}
+		e.accept(use)
+		return ev, nil
+	}
+	s, err := g.receiveCommit(a)
+	if err != nil {
 		return nil, err
 	}
-	if g.cur() == e { // a commit has replaced the whole epoch, ratchets and all
-		e.secrets.accept(d, pm.kind, after)
-		clear(key.key)
-	}
-	return ev, nil
+	s.outcome().use = use
+	return s, nil
 }
 
 // processPublic takes a handshake message in the clear.
@@ -142,7 +148,18 @@ func (g *Group) processPublic(pm *publicMessage) (Event, error) {
 	if err := a.verify(e.cs, pub, e.encoded); err != nil {
 		return nil, err
 	}
-	return g.handshake(a)
+	if a.content.kind == contentCommit {
+		return staged(g.receiveCommit(a))
+	}
+	return g.receiveProposal(a)
+}
+
+// staged keeps a nil Staged from becoming an Event.
+func staged(s *Staged, err error) (Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // signatureKey is the key that must have signed a public message, 6.1.
@@ -186,14 +203,6 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	return senders[c.sender.index].signatureKey, nil
 }
 
-// handshake takes a verified proposal or Commit.
-func (g *Group) handshake(a *authContent) (Event, error) {
-	if a.content.kind == contentCommit {
-		return g.receiveCommit(a)
-	}
-	return g.receiveProposal(a)
-}
-
 // proposalsMax bounds the proposals that wait in one epoch.
 const proposalsMax = 256
 
@@ -205,15 +214,14 @@ func (g *Group) receiveProposal(a *authContent) (Event, error) {
 	if err := e.checkProposal(p, a.content.sender); err != nil {
 		return nil, err
 	}
-	encoded := encode(a.write)
-	ref := e.cs.refHash("MLS 1.0 Proposal Reference", encoded)
-	if e.cachedProposal(ref) == nil {
-		e.proposals = append(e.proposals, cachedProposal{ref, a.content.sender, p, encoded})
+	ev := (&sentProposal{from: a.content.sender, proposal: p}).event(a.content.aad)
+	if allow := g.s.policy.AllowProposal; allow != nil {
+		if err := allow(ev); err != nil {
+			return nil, fmt.Errorf("%w: proposal of type %d: %w", ErrRefused, p.kind, err)
+		}
 	}
-	return ProposalReceived{
-		Sender: a.content.sender.index, FromMember: a.content.sender.kind == senderMember,
-		Type: p.kind, Removed: p.remove,
-	}, nil
+	e.cacheProposal(a, nil)
+	return ev, nil
 }
 
 // DropProposals forgets the proposals that wait for a Commit.

@@ -13,6 +13,10 @@ const (
 
 func isDefaultProposal(t uint16) bool { return t >= proposalAdd && t <= proposalContextExtensions }
 
+// isPrivateUse says that applications may give a proposal type a meaning, 17.4.
+// The content of such a proposal is one opaque vector here, as in other engines.
+func isPrivateUse(t uint16) bool { return t >= 0xf000 }
+
 // A proposal is Proposal, 12.1; the field that kind names is set.
 type proposal struct {
 	kind       uint16
@@ -23,6 +27,7 @@ type proposal struct {
 	reInit     reInit
 	kemOutput  []byte // proposalExternalInit
 	extensions extensions
+	custom     []byte // of a type for private use
 }
 
 // reInit is ReInit, 12.1.5.
@@ -31,6 +36,20 @@ type reInit struct {
 	version    uint16
 	suite      uint16
 	extensions extensions
+}
+
+func (x *reInit) read(r *reader) {
+	x.groupID = r.vec()
+	x.version = r.u16()
+	x.suite = r.u16()
+	x.extensions.read(r)
+}
+
+func (x *reInit) write(w *writer) {
+	w.vec(x.groupID)
+	w.u16(x.version)
+	w.u16(x.suite)
+	x.extensions.write(w)
 }
 
 func (x *proposal) read(r *reader) {
@@ -46,16 +65,16 @@ func (x *proposal) read(r *reader) {
 	case proposalPSK:
 		x.psk.read(r)
 	case proposalReInit:
-		x.reInit.groupID = r.vec()
-		x.reInit.version = r.u16()
-		x.reInit.suite = r.u16()
-		x.reInit.extensions.read(r)
+		x.reInit.read(r)
 	case proposalExternalInit:
 		x.kemOutput = r.vec()
 	case proposalContextExtensions:
 		x.extensions.read(r)
 	default:
-		r.fail("proposal type %d", x.kind)
+		if !isPrivateUse(x.kind) {
+			r.fail("proposal type %d", x.kind)
+		}
+		x.custom = r.vec()
 	}
 }
 
@@ -71,24 +90,24 @@ func (x *proposal) write(w *writer) {
 	case proposalPSK:
 		x.psk.write(w)
 	case proposalReInit:
-		w.vec(x.reInit.groupID)
-		w.u16(x.reInit.version)
-		w.u16(x.reInit.suite)
-		x.reInit.extensions.write(w)
+		x.reInit.write(w)
 	case proposalExternalInit:
 		w.vec(x.kemOutput)
 	case proposalContextExtensions:
 		x.extensions.write(w)
+	default:
+		w.vec(x.custom)
 	}
 }
 
-// needsPath says that a Commit with this proposal must carry a path, 12.4.
+// needsPath says that a Commit with this proposal must carry a path, 12.4 and
+// 17.4. A proposal without effect on the group needs none.
 func (x *proposal) needsPath() bool {
 	switch x.kind {
-	case proposalAdd, proposalPSK, proposalReInit:
-		return false
+	case proposalUpdate, proposalRemove, proposalExternalInit, proposalContextExtensions:
+		return true
 	}
-	return true
+	return false
 }
 
 // proposalOrRef is ProposalOrRef, 12.4.

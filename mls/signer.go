@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -105,4 +106,35 @@ func newECDSASigner(s ecdsaScheme, scalar []byte) (Signer, error) {
 		public: public,
 		sign:   func(msg []byte) ([]byte, error) { return ecdsa.SignASN1(rand.Reader, key, s.digest(msg)) },
 	}, nil
+}
+
+// absentSigner stands for the signer of an own update that was committed after a
+// restart, until [Group.SetSigner] brings it.
+type absentSigner []byte
+
+func (s absentSigner) Public() []byte            { return s }
+func (absentSigner) Sign([]byte) ([]byte, error) { return nil, ErrNoSigner }
+
+// SetSigner gives the signer of this member's leaf, or of an update of it that
+// waits for a Commit, after a restart: signers are not part of a group's state.
+func (g *Group) SetSigner(sg Signer) error {
+	e := g.cur()
+	if e == nil {
+		return ErrRemoved
+	}
+	key, known := sg.Public(), false
+	if bytes.Equal(key, e.tree.leaf(e.own).signatureKey) {
+		side := *g.s
+		side.signer = sg
+		g.s, known = &side, true
+	}
+	for _, p := range e.proposals {
+		if p.own != nil && bytes.Equal(key, p.proposal.update.signatureKey) {
+			p.own.signer, known = sg, true
+		}
+	}
+	if !known {
+		return refused("signer is not that of the group's own leaf or an update of it")
+	}
+	return nil
 }

@@ -1,198 +1,101 @@
 package mls
 
-import (
-	"bytes"
-	"fmt"
-	"slices"
-)
+import "slices"
 
-// Staged is a Commit that was made and has not taken effect. Commit goes to the
-// other members, Welcome to those it adds (nil if none); both must be stored
-// with the group that results before either is sent. GroupInfo describes the
-// new epoch, for members that join by other means; it holds no secret. A Staged
-// that is not applied is simply dropped.
+// Staged is a Commit that has not taken effect: one that was made ([Group.Commit])
+// or received ([Group.Process]). [Group.Apply] enters its epoch. A Staged that is
+// not applied is simply dropped.
 type Staged struct {
+	// Commit goes to the other members, Welcome to those it adds (nil if none);
+	// both must be stored with the group that results before either is sent.
+	// GroupInfo describes the new epoch, for members that join by other means;
+	// it holds no secret. All are nil of a received Commit.
 	Commit, Welcome, GroupInfo []byte
+	// Summary is what the Commit does, for the caller to judge.
+	Summary Summary
 
-	from, next held[epoch] // nil once applied
+	outcome held[outcome] // nil once applied
+}
+
+func (*Staged) event() {}
+
+// outcome is what applying a Commit does.
+type outcome struct {
+	from, next *epoch // next is nil if this member is removed
+	signer     Signer // of the own leaf in next
+	use        *use   // of the received message, if it was private
+}
+
+// A Summary is what a Commit does to the group.
+type Summary struct {
+	// Epoch is the one that the Commit starts.
+	Epoch uint64
+	// Committer is the leaf that sent it, or the leaf it takes if External.
+	Committer uint32
+	// External says that the committer joins by this Commit. It is in Added too.
+	External bool
+	Added    []Member
+	Removed  []Member
+	// Updated are members whose leaf is replaced, as they are afterwards: by an
+	// update, or the committer by the path of its Commit.
+	Updated []Member
+	// Custom are the proposals of private-use types.
+	Custom []ProposalReceived
+	// ReInit says that the group ends and goes on as another one.
+	ReInit bool
+	// OwnRemoved says that this member is out: the group is of no more use.
+	OwnRemoved bool
+	// AAD is readable by everyone and authenticated.
+	AAD []byte
+}
+
+// summary of a Commit that is validated.
+func (e *epoch) summary(n *plan, committer sender, path *updatePath, aad []byte) Summary {
+	external := committer.kind == senderNewMemberCommit
+	sum := Summary{Epoch: e.context.epoch + 1, Committer: committer.index, External: external,
+		ReInit: n.reInit != nil, OwnRemoved: slices.Contains(n.removed, e.own), AAD: aad}
+	for i, leaf := range n.added {
+		sum.Added = append(sum.Added, memberOf(leaf, &n.addedPackage[i].leaf))
+	}
+	if external {
+		sum.Added = append(sum.Added, memberOf(committer.index, &path.leaf))
+	}
+	for i, leaf := range n.removed {
+		sum.Removed = append(sum.Removed, memberOf(leaf, n.removedLeaf[i]))
+	}
+	for _, r := range n.replaced {
+		if !external {
+			sum.Updated = append(sum.Updated, memberOf(r.leaf, r.after))
+		}
+	}
+	for _, p := range n.custom {
+		sum.Custom = append(sum.Custom, p.event(nil))
+	}
+	return sum
 }
 
 // Apply enters the epoch that a staged Commit starts. It is refused with
-// ErrStale when the group has moved on since.
+// ErrStale when the group has moved on since. The group must be stored before
+// anything that comes of the new epoch is let out.
 func (g *Group) Apply(s *Staged) error {
-	if g.cur() == nil {
-		return ErrRemoved
-	}
-	if s == nil || s.next == nil || s.from() != g.cur() {
-		return ErrStale
-	}
-	g.enter(s.next())
-	s.from, s.next = nil, nil
-	return nil
-}
-
-// Add stages a Commit that adds the owners of KeyPackages, in order. It needs no
-// path: nobody's keys change.
-func (g *Group) Add(keyPackages ...[]byte) (*Staged, error) {
-	if g.cur() == nil {
-		return nil, ErrRemoved
-	}
-	if len(keyPackages) == 0 {
-		return nil, refused("nobody to add")
-	}
-	var list []*proposal
-	for i, b := range keyPackages {
-		kp, _, err := readKeyPackage(b, g.s.policy.Limits)
-		if err != nil {
-			return nil, fmt.Errorf("add %d: %w", i, err)
-		}
-		if err := g.s.policy.checkLifetime(&kp.leaf); err != nil {
-			return nil, fmt.Errorf("add %d: %w", i, err)
-		}
-		list = append(list, &proposal{kind: proposalAdd, add: kp})
-	}
-	return g.stage(list, false)
-}
-
-// Remove stages a Commit that removes members and gives all others fresh keys. A
-// member cannot remove itself.
-func (g *Group) Remove(leaves ...uint32) (*Staged, error) {
-	if len(leaves) == 0 {
-		return nil, refused("nobody to remove")
-	}
-	var list []*proposal
-	for _, leaf := range leaves {
-		list = append(list, &proposal{kind: proposalRemove, remove: leaf})
-	}
-	return g.stage(list, true)
-}
-
-// Commit stages a Commit of the proposals that were received, if any, and gives
-// this member and the nodes above it fresh keys (12.4).
-func (g *Group) Commit() (*Staged, error) { return g.stage(nil, true) }
-
-// stage makes a Commit of the proposals that were received and then of own ones.
-// The group is not changed.
-func (g *Group) stage(own []*proposal, path bool) (*Staged, error) {
 	e := g.cur()
 	if e == nil {
-		return nil, ErrRemoved
+		return ErrRemoved
 	}
-	if e.closed {
-		return nil, refused("group is being reinitialised")
+	if s == nil || s.outcome == nil || s.outcome().from != e {
+		return ErrStale
 	}
-	me := sender{senderMember, e.own}
-	c := &commit{}
-	for i := range e.proposals {
-		c.proposals = append(c.proposals, proposalOrRef{ref: e.proposals[i].ref})
+	o := s.outcome()
+	e.accept(o.use)
+	s.outcome = nil
+	if o.next == nil {
+		g.e = nil
+	} else {
+		g.e = hold(o.next)
+		side := *g.s
+		side.signer = o.signer
+		g.s = &side
 	}
-	for _, p := range own {
-		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
-	}
-	list, err := e.resolve(c, me)
-	if err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	if err := checkList(list, me); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	n, err := e.plan(list)
-	if err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero(), pastKept: g.s.policy.PastResumption}
-	fresh, err := g.stagePath(c, x, path || n.needsPath)
-	if err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	if err := n.validate(e.tree, g.s); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	if x.pskSecret, err = e.cs.pskSecret(n.psks, g.psk); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	s, err := g.finish(c, x, fresh)
-	if err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	return s, nil
-}
-
-// stagePath gives the Commit its path, if it is to have one.
-func (g *Group) stagePath(c *commit, x *transition, with bool) (*freshPath, error) {
-	e, n := g.cur(), x.plan
-	x.privs = keptPrivs(e.privs, e.tree, n.tree)
-	if !with {
-		return nil, nil
-	}
-	template := *e.tree.leaf(e.own)
-	fresh, err := n.tree.newPath(e.cs, e.own, template, e.context.groupID, g.s.signer, g.s.policy.Rand)
-	if err != nil {
-		return nil, err
-	}
-	x.privs = keptPrivs(e.privs, e.tree, n.tree)
-	for node, priv := range fresh.privs {
-		x.privs[node] = priv
-	}
-	x.commitSecret = fresh.commit
-	ctx := e.provisional(n)
-	c.path, err = fresh.seal(e.cs, n.tree, n.added, ctx.encode())
-	return fresh, err
-}
-
-// finish signs the Commit, derives its epoch, and makes the messages.
-func (g *Group) finish(c *commit, x *transition, fresh *freshPath) (*Staged, error) {
-	e := g.cur()
-	a := &authContent{wire: wirePublicMessage, content: framedContent{
-		groupID: e.context.groupID, epoch: e.context.epoch, sender: sender{senderMember, e.own},
-		aad: []byte{}, kind: contentCommit, commit: c,
-	}}
-	if err := a.sign(g.s.signer, e.encoded); err != nil {
-		return nil, err
-	}
-	x.content = a
-	after, joiner, member := e.next(x)
-	defer clear(joiner)
-	defer clear(member)
-	a.auth.confirmationTag = after.confirmationTag
-	pm, err := e.cs.publicFrom(a, e.keys.membership, e.encoded)
-	if err != nil {
-		return nil, err
-	}
-	gi, err := after.groupInfo(g.s.signer)
-	if err != nil {
-		return nil, err
-	}
-	s := &Staged{
-		Commit:    writeMessage(wirePublicMessage, pm.write),
-		GroupInfo: writeMessage(wireGroupInfo, gi.write),
-		from:      hold(e), next: hold(after),
-	}
-	if len(x.plan.added) > 0 {
-		s.Welcome, err = e.welcome(x.plan, fresh, gi, joiner, member)
-	}
-	return s, err
-}
-
-// welcome seals the new epoch to those who were added, 12.4.3.1.
-func (e *epoch) welcome(n *plan, fresh *freshPath, gi *groupInfo, joiner, member []byte) ([]byte, error) {
-	cs := e.cs
-	key, nonce := cs.welcomeKey(member)
-	aead, err := cs.gcm(key)
-	if err != nil {
-		return nil, err
-	}
-	w := &welcome{suite: cs.id, groupInfo: aead.Seal(nil, nonce, encode(gi.write), nil)}
-	for i, kp := range n.addedPackage {
-		secrets := groupSecrets{joiner: joiner, psks: slices.Clone(n.psks)}
-		if fresh != nil {
-			secrets.pathSecret = bytes.Clone(fresh.secretFor(n.added[i]))
-		}
-		sealed, err := cs.seal(kp.initKey, "Welcome", w.groupInfo, encode(secrets.write))
-		if err != nil {
-			return nil, err
-		}
-		w.secrets = append(w.secrets, encryptedSecrets{kp.ref(cs), sealed})
-	}
-	return writeMessage(wireWelcome, w.write), nil
+	e.erase(o.next)
+	return nil
 }

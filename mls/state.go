@@ -9,7 +9,7 @@ import (
 
 // stateVersion is the first byte of a marshalled group. There is one encoding of
 // a state: what Unmarshal accepts, Marshal writes.
-const stateVersion = 1
+const stateVersion = 2
 
 // Marshal encodes the whole state, unprotected: the caller seals it at rest and
 // overwrites the older one. It holds no secret that was consumed: no key of a
@@ -28,7 +28,10 @@ func (e *epoch) write(w *writer) {
 	w.u32(e.own)
 	w.vec(e.confirmationTag)
 	w.vec(e.interim)
-	w.present(e.closed)
+	w.present(e.closed())
+	if e.closed() {
+		e.reInit.write(w)
+	}
 	for _, s := range e.keys.all() {
 		w.vec(*s)
 	}
@@ -44,6 +47,11 @@ func (e *epoch) write(w *writer) {
 	w.nested(func(w *writer) {
 		for i := range e.proposals {
 			w.vec(e.proposals[i].encoded)
+			update := e.proposals[i].own
+			w.present(update != nil)
+			if update != nil {
+				w.vec(update.priv)
+			}
 		}
 	})
 }
@@ -97,7 +105,7 @@ func Unmarshal(state []byte, sg Signer, v Validator, p Policy) (*Group, error) {
 func readEpoch(b []byte, lim Limits) (*epoch, error) {
 	e := &epoch{keys: new(epochSecrets)}
 	var encodedTree []byte
-	var encodedProposals [][]byte
+	var proposals []cachedProposal
 	err := decode(b, len(b), func(r *reader) {
 		if v := r.u8(); v != stateVersion {
 			r.fail("group state of version %d", v)
@@ -107,14 +115,23 @@ func readEpoch(b []byte, lim Limits) (*epoch, error) {
 		e.own = r.u32()
 		e.confirmationTag = r.vec()
 		e.interim = r.vec()
-		e.closed = r.optional()
+		if r.optional() {
+			e.reInit = new(reInit)
+			e.reInit.read(r)
+		}
 		for _, s := range e.keys.all() {
 			*s = r.vec()
 		}
 		r.list(func(r *reader) { e.past = append(e.past, pastPSK{r.u64(), r.vec()}) })
 		e.privs = readSecrets(r)
 		e.secrets = &secretTree{nodes: readSecrets(r), ratchets: readRatchets(r)}
-		r.list(func(r *reader) { encodedProposals = append(encodedProposals, r.vec()) })
+		r.list(func(r *reader) {
+			p := cachedProposal{encoded: r.vec()}
+			if r.optional() {
+				p.own = &ownUpdate{priv: r.vec()}
+			}
+			proposals = append(proposals, p)
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -127,7 +144,7 @@ func readEpoch(b []byte, lim Limits) (*epoch, error) {
 	}
 	e.secrets.leaves = e.tree.leaves()
 	e.encoded = e.context.encode()
-	if err := e.readProposals(encodedProposals, lim); err != nil {
+	if err := e.readProposals(proposals, lim); err != nil {
 		return nil, err
 	}
 	if err := e.check(); err != nil {
@@ -169,17 +186,40 @@ func (x *ratchet) read(r *reader) {
 	})
 }
 
-func (e *epoch) readProposals(encoded [][]byte, lim Limits) error {
-	for _, b := range encoded {
+// readProposals takes the waiting proposals apart, of which only the encoding
+// was stored.
+func (e *epoch) readProposals(stored []cachedProposal, lim Limits) error {
+	for _, p := range stored {
 		a := new(authContent)
-		if err := decode(b, lim.Items, a.read); err != nil {
+		if err := decode(p.encoded, lim.Items, a.read); err != nil {
 			return err
 		}
 		if a.content.kind != contentProposal {
 			return malformed("cached proposal of content type %d", a.content.kind)
 		}
-		ref := e.cs.refHash("MLS 1.0 Proposal Reference", b)
-		e.proposals = append(e.proposals, cachedProposal{ref, a.content.sender, a.content.proposal, b})
+		p.ref = e.cs.refHash("MLS 1.0 Proposal Reference", p.encoded)
+		p.sender, p.proposal = a.content.sender, a.content.proposal
+		if err := e.checkOwnUpdate(&p); err != nil {
+			return err
+		}
+		e.proposals = append(e.proposals, p)
+	}
+	return nil
+}
+
+// checkOwnUpdate: an update of our own has its private key, and nothing else has
+// one.
+func (e *epoch) checkOwnUpdate(p *cachedProposal) error {
+	own := p.proposal.kind == proposalUpdate && p.sender == sender{senderMember, e.own}
+	if own != (p.own != nil) {
+		return malformed("private key of a cached proposal of type %d", p.proposal.kind)
+	}
+	if !own {
+		return nil
+	}
+	pub, err := e.cs.publicOf(p.own.priv)
+	if err != nil || !bytes.Equal(pub, p.proposal.update.encryptionKey) {
+		return malformed("private key of another update")
 	}
 	return nil
 }

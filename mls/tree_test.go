@@ -38,18 +38,18 @@ func bigTree(t *testing.T) *Group {
 	}
 	others := grow("p1", "p2", "p3", "p4", "p5")
 	for _, name := range []string{"p3", "p5", "p1"} {
-		staged, err := others[name].Commit()
+		staged, err := others[name].Commit(CommitOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.Process(staged.Commit); err != nil {
+		if _, err := follow(g, staged.Commit); err != nil {
 			t.Fatal(err)
 		}
 		for n, o := range others {
 			if n == name {
 				err = o.Apply(staged)
 			} else {
-				_, err = o.Process(staged.Commit)
+				_, err = follow(o, staged.Commit)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -410,7 +410,11 @@ func checkPassive(c *passiveCase) error {
 	}
 	for i, e := range c.Epochs {
 		for _, msg := range append(slices.Clone(e.Proposals), e.Commit) {
-			if _, err := g.Process(msg); err != nil {
+			ev, err := g.Process(msg)
+			if s, is := ev.(*Staged); is {
+				err = g.Apply(s)
+			}
+			if err != nil {
 				return fmt.Errorf("epoch %d: %w", i, err)
 			}
 			state, err := g.Marshal()
