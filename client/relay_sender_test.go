@@ -87,8 +87,10 @@ func (r *memoryRelay) epochTaken(blob []byte) bool {
 			return false
 		}
 		place := fmt.Sprintf("%x/%d", group, epoch)
-		if before, taken := r.epochs[place]; taken && before != string(c) {
-			return true
+		for _, known := range []map[string]string{r.epochs, took} {
+			if before, taken := known[place]; taken && before != string(c) {
+				return true
+			}
 		}
 		took[place] = string(c)
 	}

@@ -71,6 +71,7 @@ func Relay(t *testing.T, rig func(t *testing.T) Rig) {
 		"evidence is in order and proven":     evidence,
 		"a KeyPackage is claimed once":        packages,
 		"the last resort stays":               lastResort,
+		"one commit for each group and epoch": epochs,
 		"a revoked device gets nothing":       revocation,
 		"the log's files are what was logged": logFiles,
 		"a call ends with its context":        contexts,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/mls"
 )
 
 // R7, R10: each submission has a verdict in its place, and an accepted one a
@@ -303,4 +304,27 @@ func zeros(w *world) {
 	if err := w.newPhone(p.recipient).Stock(ctx, nil, nil); err == nil {
 		w.Error("nothing was stocked for a stranger") // who must not learn that it was nothing
 	}
+}
+
+// DESIGN section 12, Sender replicas: one commit stands for each group and epoch.
+func epochs(w *world) {
+	p := w.enrol(alice)
+	commit := func() []byte { // nothing but fresh keys, and so another each time
+		staged, err := w.group.Commit(mls.CommitOptions{})
+		w.must(err)
+		return staged.Commit
+	}
+	one, two := commit(), commit()
+	with := func(commits ...[]byte) sealpost.Sealed {
+		return w.message(p.recipient, func(d *draft) { d.commits = commits })
+	}
+	ask := func(what string, want *api.Problem, commits ...[]byte) {
+		w.Helper()
+		w.verdicts(what, w.Sender.Submit(w.Context(), []sealpost.Sealed{with(commits...)}), want)
+	}
+	ask("two at once in one place", api.ErrEpochTaken, one, two)
+	ask("the first", nil, one)
+	ask("another in its place", api.ErrEpochTaken, two)
+	ask("the same again, in another envelope", nil, one)
+	ask("no commit", nil)
 }

@@ -187,7 +187,8 @@ func (w *world) revokeEvent(p *phone) []byte {
 // A draft is a submission before it is signed, for tests to spoil.
 type draft struct {
 	sealpost.Commitment
-	by sealpost.Signer
+	by      sealpost.Signer
+	commits [][]byte // in the envelope
 }
 
 // message seals an honest message, or one that is spoiled before it is signed. It
@@ -208,7 +209,7 @@ func (w *world) message(r sealpost.Recipient, spoil ...func(*draft)) sealpost.Se
 	w.must(err)
 	message, err := w.group.Protect(d.AAD(), make([]byte, 600))
 	w.must(err)
-	blob, err := sealpost.EncodeEnvelope(sealpost.Envelope{Message: message})
+	blob, err := sealpost.EncodeEnvelope(sealpost.Envelope{Commits: d.commits, Message: message})
 	w.must(err)
 	d.Blob = sha256.Sum256(blob)
 	signed, err := sealpost.Sign(d.Commitment, d.by)
