@@ -160,7 +160,7 @@ func TestPaddingMustBeZero(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	aead, err := e.cs.gcm(key.key)
+	aead, err := e.cs.content(key.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestPaddingMustBeZero(t *testing.T) {
 		pm := *m.private
 		pm.ciphertext = aead.Seal(nil, guarded(key.nonce, sd.guard), plain, pm.contentAAD())
 		outer := e.cs.senderDataKey(e.keys.senderData, pm.ciphertext)
-		out, err := e.cs.gcm(outer.key)
+		out, err := e.cs.content(outer.key)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -85,13 +85,7 @@ func remadeKeyPackage(t *testing.T, p *person, change func(*keyPackage)) *propos
 	_, s := p.keyPackage(t, X25519AES128)
 	kp := s.k().kp
 	change(kp)
-	if err := kp.leaf.sign(p.signer, nil, 0); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if kp.signature, err = sign(p.signer, "KeyPackageTBS", encode(kp.writeUnsigned)); err != nil {
-		t.Fatal(err)
-	}
+	resign(t, p, kp)
 	return &proposal{kind: proposalAdd, add: kp}
 }
 

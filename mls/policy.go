@@ -51,7 +51,7 @@ type Policy struct {
 	// PastResumption is for how many past epochs the resumption key is kept, so
 	// that a Commit may inject it (8.6). It opens no message. Zero keeps none.
 	PastResumption int
-	// Support is what leaves of this member advertise beyond RFC 9420 itself.
+	// Support is what leaves of this member list beyond RFC 9420's own.
 	Support Support
 	// EncryptHandshake sends proposals and Commits as PrivateMessage: a relay
 	// then sees no more of them than of an application message. Both forms are
@@ -60,12 +60,17 @@ type Policy struct {
 	// AllowProposal is asked before a proposal that came by itself is kept; an
 	// error refuses it, and any Commit that names it. Nil allows all.
 	AllowProposal func(ProposalReceived) error
+	// Experimental admits the suites that have no code point of their own yet:
+	// [X25519MLKEM768] and [P256MLKEM768].
+	Experimental bool
 	// AllowExternal lets a non-member join by an external Commit.
 	AllowExternal bool
 }
 
-// Support lists types that a client understands beside those of RFC 9420, 7.2.
-// A proposal type is one for private use ([CustomProposal]).
+// Support lists the types that a client understands beside the default ones of
+// 7.2, which every client has: they are left out where they are named. A type is
+// listed so that a group may use it; what it means is the application's matter. A
+// proposal type is one for private use ([CustomProposal]).
 type Support struct{ Extensions, Proposals []uint16 }
 
 // DefaultPolicy is strict and has no clock.

@@ -92,7 +92,7 @@ func (x *ratchet) write(w *writer) {
 // already in the group are not validated again.
 func Unmarshal(state []byte, sg Signer, v Validator, p Policy) (*Group, error) {
 	p = p.withDefaults()
-	e, err := readEpoch(bytes.Clone(state), p.Limits)
+	e, err := readEpoch(bytes.Clone(state), &p)
 	if err != nil {
 		return nil, fmt.Errorf("read group state: %w", err)
 	}
@@ -102,7 +102,7 @@ func Unmarshal(state []byte, sg Signer, v Validator, p Policy) (*Group, error) {
 	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
 }
 
-func readEpoch(b []byte, lim Limits) (*epoch, error) {
+func readEpoch(b []byte, p *Policy) (*epoch, error) {
 	e := &epoch{keys: new(epochSecrets)}
 	var encodedTree []byte
 	var proposals []cachedProposal
@@ -136,15 +136,15 @@ func readEpoch(b []byte, lim Limits) (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.cs, err = groupSuite(e.context.suite); err != nil {
+	if e.cs, err = p.suite(e.context.suite); err != nil {
 		return nil, err
 	}
-	if e.tree, err = readTree(encodedTree, lim); err != nil {
+	if e.tree, err = readTree(encodedTree, p.Limits); err != nil {
 		return nil, err
 	}
 	e.secrets.leaves = e.tree.leaves()
 	e.encoded = e.context.encode()
-	if err := e.readProposals(proposals, lim); err != nil {
+	if err := e.readProposals(proposals, p.Limits); err != nil {
 		return nil, err
 	}
 	if err := e.check(); err != nil {
