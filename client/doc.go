@@ -14,6 +14,13 @@
 // shown or posted; a message that arrives again is answered from the inbox and
 // never opened twice (DESIGN section 12, Crash).
 //
+// # What changes while messages are on their way
+//
+// A device that is added, removed, or enrolled again under other keys loses none:
+// each keeps what opens the messages of past epochs and of groups before, and the
+// sender bounds how many there are. A phone that is enrolled again keeps its old
+// [Device] running until what was sent to that one has arrived.
+//
 // # Secrets
 //
 // Private keys, MLS states, enrolment secrets and contents live in the

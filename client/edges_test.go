@@ -11,30 +11,139 @@ import (
 	"github.com/sealpost/sealpost/mls"
 )
 
-// A device joins by a commit only when every message of the epoch has been
-// acknowledged, the out-of-order ones included; else by a fresh group, and what
-// was sent before still opens.
-func TestJoinWaitsForEveryAcknowledgement(t *testing.T) {
+// A device joins while messages are on their way, in the same group: no other
+// device's KeyPackage is spent, and what was sealed before opens after what was
+// sealed later.
+func TestJoinWhileMessagesAreOnTheirWay(t *testing.T) {
 	w := newWorld(t)
 	a := w.enrol("c1", sealpost.EdDSA)
-	first := w.send(otp("c1", "100001"))
-	late := w.send(otp("c1", "100002"))
-	third := w.send(otp("c1", "100003"))
-	for _, id := range []sealpost.MessageID{first, third} {
-		must(a.Handle(w.ctx, w.push(id)))(t)
-		must(w.sender.Sync(w.ctx, id))(t)
-	}
-	b := w.enrol("c1", sealpost.EdDSA)
-	fourth := w.send(otp("c1", "100004"))
-	if e := w.envelope(fourth); len(e.Commits) != 0 {
-		t.Errorf("a commit although a message of its epoch is on the way")
-	}
-	for _, id := range []sealpost.MessageID{fourth, late} {
-		if n, err := a.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
-			t.Errorf("device a: %v", err)
+	opens := func(what string, p *phone, id sealpost.MessageID) {
+		t.Helper()
+		if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
-	must(b.Handle(w.ctx, w.push(fourth)))(t)
+	first, late := w.send(otp("c1", "100001")), w.send(otp("c1", "100002"))
+	opens("before the change", a, first)
+	must(w.sender.Sync(w.ctx, first))(t)
+	b := w.enrol("c1", sealpost.EdDSA)
+	third := w.send(otp("c1", "100003"))
+	if e := w.envelope(third); len(e.Commits) != 1 || w.relay.claims != 2 {
+		t.Errorf("%d commits and %d claims, want a commit for the one device that joins", len(e.Commits), w.relay.claims)
+	}
+	later := w.send(otp("c1", "100004"))
+	opens("the device that joins, at its second message", b, later)
+	opens("the other one, at that message", a, later)
+	opens("a message of the epoch before", a, late)
+	opens("the first of the epoch", a, third)
+	opens("the first of the epoch, by the device that joined", b, third)
+	// Its Welcome not heard of, a third device costs a fresh group, and no message.
+	between := w.send(otp("c1", "100005"))
+	c := w.enrol("c1", sealpost.EdDSA)
+	last := w.send(otp("c1", "100006"))
+	if e := w.envelope(last); len(e.Commits) != 0 || w.relay.claims != 5 {
+		t.Errorf("%d commits and %d claims, want a fresh group", len(e.Commits), w.relay.claims)
+	}
+	for _, p := range []*phone{a, b, c} {
+		opens("in the fresh group", p, last)
+	}
+	opens("in the group before", a, between)
+	opens("in the group before, by the device that joined", b, between)
+}
+
+// A revoked device is removed by a commit with fresh keys: it opens nothing that is
+// sealed after, whatever it is brought, and the others open what was on its way.
+func TestRemovedDevice(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	first, late := w.send(otp("c1", "100001")), w.send(otp("c1", "100002"))
+	for _, p := range []*phone{a, b} {
+		must(p.Handle(w.ctx, w.push(first)))(t)
+	}
+	must(w.sender.Sync(w.ctx, first))(t)
+	if err := w.sender.Revoke(w.ctx, b.ID()); err != nil {
+		t.Fatal(err)
+	}
+	after := w.send(otp("c1", "100003"))
+	if e := w.envelope(after); len(e.Commits) != 1 || w.relay.claims != 2 {
+		t.Errorf("%d commits and %d claims, want one commit and no more claims", len(e.Commits), w.relay.claims)
+	}
+	for _, id := range []sealpost.MessageID{after, late} {
+		if n, err := a.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("the device that stays: %v", err)
+		}
+	}
+	_, err := b.Handle(w.ctx, w.push(after))
+	if refusal, refused := errors.AsType[*Refusal](err); !refused || refusal.Level != sealpost.DecryptFailed {
+		t.Errorf("the removed device: %v", err)
+	}
+	for _, id := range must(w.sender.Messages())(t) {
+		m := must(w.sender.message(id))(t)
+		if roster := must(sealpost.ParseRoster(m.Roster))(t); roster.Has(b.ID()) == (id == after) {
+			t.Errorf("the removed device is in the roster of the wrong messages")
+		}
+	}
+}
+
+// The sender's keys in a group are fresh now and then, by time and by count, and its
+// devices follow; where one does not acknowledge, by a fresh group in the end.
+func TestRenewal(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	read := func(id sealpost.MessageID, by ...*phone) {
+		t.Helper()
+		for _, p := range by {
+			if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+				t.Fatalf("a message does not open: %v", err)
+			}
+		}
+		must(w.sender.Sync(w.ctx, id))(t)
+	}
+	place := func(id sealpost.MessageID) (string, uint64) {
+		t.Helper()
+		m := must(w.sender.message(id))(t)
+		return string(m.Group), m.Epoch
+	}
+	first := w.send(otp("c1", "100001"))
+	read(first, a, b)
+	group, epoch := place(first)
+	wants := func(what string, id sealpost.MessageID, later uint64, commits int) {
+		t.Helper()
+		if g, e := place(id); g != group || e != epoch+later || len(w.envelope(id).Commits) != commits {
+			t.Errorf("%s: epoch %d with %d commits, want %d with %d", what, e-epoch, len(w.envelope(id).Commits), later, commits)
+		}
+	}
+	w.pass(renewEvery - time.Second)
+	id := w.send(otp("c1", "100002"))
+	wants("before it is due", id, 0, 0)
+	w.pass(time.Second)
+	id = w.send(otp("c1", "100003"))
+	wants("when it is due", id, 1, 1)
+	read(id, a)
+	id = w.send(otp("c1", "100004"))
+	wants("until all acknowledge", id, 1, 1)
+	read(id, b)
+	id = w.send(otp("c1", "100005"))
+	wants("when all have", id, 1, 0)
+	for range renewAfter - 3 { // three were sent in this epoch
+		id = w.send(otp("c1", "100006"))
+	}
+	wants("as many as an epoch takes", id, 1, 0)
+	id = w.send(otp("c1", "100007"))
+	wants("one more", id, 2, 1)
+	read(id, a, b)
+	for i := range commitsKept {
+		w.pass(renewEvery)
+		id = w.send(otp("c1", "100008"))
+		read(id, a) // and b does not
+		if i < 13 {
+			wants("one behind", id, 3+uint64(i), 1+i)
+		}
+	}
+	read(id, b)
+	w.pass(sealpost.LifetimeMax + time.Hour)
+	id = w.send(otp("c1", "100009"))
+	read(id, a, b)
 }
 
 // The Welcome stays in every envelope until each device that it names has

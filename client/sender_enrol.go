@@ -397,7 +397,11 @@ func (s *Sender) EnrolSelf(ctx context.Context) error {
 }
 
 // Revoke ends a device's key. From here on nothing is sealed to it: the
-// recipient's next message starts a fresh group without it.
+// recipient's next message removes it from the group, and what is on its way to the
+// other devices opens still. Another replica may seal what it is sealing at this
+// moment. What is on its way to the device itself it fetches no more: where the same
+// phone was enrolled again under other keys, revoke the old ones when it has
+// everything that was sent to them, which its receipts show.
 func (s *Sender) Revoke(ctx context.Context, id sealpost.KeyID) error {
 	d, err := s.device(id)
 	if err != nil {

@@ -15,16 +15,19 @@ import (
 	"github.com/sealpost/sealpost/mls"
 )
 
-// One MLS group holds the devices of one recipient and this sender replica's
-// own leaf. Only the sender commits. A group changes in two ways:
+// One MLS group holds the devices of one recipient and the leaf of their sender.
+// Only the sender commits. A group changes in two ways:
 //
-//	add    a device that was enrolled since joins by a Welcome, the others by a
-//	       Commit; both stay in every envelope until receipts acknowledge them.
-//	       Only when every message so far is acknowledged: a device keeps no past
-//	       epoch, so nothing of this one may still be on its way
-//	fresh  a new group takes over: for the first message, after a revocation, when
-//	       a device joins while something is on its way, and when devices fall
-//	       too far behind. The states of old groups open what was sent in them
+//	commit a device that was enrolled since joins by a Welcome, one that was revoked
+//	       is removed, and in any case the sender's keys are fresh (12.4.1), which
+//	       now and then is all that a commit does. Welcome and Commits stay in every
+//	       envelope until receipts acknowledge them. What was sealed in the epochs
+//	       before may still be on its way: devices keep the message secrets of as
+//	       many past epochs as a sender has in use
+//	fresh  a new group takes over: for the first message, when devices fall too far
+//	       behind, when one joins before the last one that joined was heard of, and
+//	       when epochs changed too often. The states of old groups open what was
+//	       sent in them
 //
 // KeyPackages are claimed for these changes only, never to send in a group as it
 // stands (DESIGN section 12, Sender replicas).
@@ -32,12 +35,18 @@ import (
 // Bounds of a group's life. A receiver follows mls.DefaultMaxForward
 // generations ahead and no further.
 const (
-	commitsKept      = 16          // commits in an envelope before a fresh group is cheaper
-	generationsAhead = 500         // beyond what every device acknowledged
-	aheadMax         = 512         // acknowledged generations remembered out of order
-	groupIDSize      = 32          // random bytes
-	changeRetry      = time.Minute // between tries to change a group that can go on as it is
+	commitsKept      = 16             // commits in an envelope before a fresh group is cheaper
+	generationsAhead = 500            // beyond what every device acknowledged
+	groupIDSize      = 32             // random bytes
+	changeRetry      = time.Minute    // between tries to change a group that can go on as it is
+	renewEvery       = 48 * time.Hour // between commits that give the sender fresh keys, where it sends at all
+	renewAfter       = 256            // generations of one epoch, after which one is due as well
 )
+
+// pastEpochs bounds the epochs of a group, beside the newest one, in which a
+// message may still be on its way: a sender begins no more in
+// [sealpost.LifetimeMax], and a device keeps the message secrets of as many.
+const pastEpochs = 16
 
 // ErrNoDevice says that a recipient has no device in force that can be reached:
 // none enrolled, or no KeyPackage for one.
@@ -49,15 +58,17 @@ var ErrForeignPackage = errors.New("a KeyPackage for a key that this sender did 
 
 // groupRecord is a recipient's group as its sender keeps it.
 type groupRecord struct {
-	State        secret             `cbor:"1,keyasint"` // mls.Group.Marshal
-	Suite        mls.Suite          `cbor:"2,keyasint"`
-	Welcome      []byte             `cbor:"3,keyasint,omitempty"` // until every joiner acknowledged
-	WelcomeEpoch uint64             `cbor:"4,keyasint"`
-	Commits      []commitRecord     `cbor:"5,keyasint,omitempty"` // oldest first
-	Members      []memberRecord     `cbor:"6,keyasint,omitempty"`
-	Group        []byte             `cbor:"7,keyasint"` // id
-	Tried        sealpost.UnixMilli `cbor:"8,keyasint"` // when a change failed last; 0 never
-	Epoch        uint64             `cbor:"9,keyasint"` // of State
+	State        secret               `cbor:"1,keyasint"` // mls.Group.Marshal
+	Suite        mls.Suite            `cbor:"2,keyasint"`
+	Welcome      []byte               `cbor:"3,keyasint,omitempty"` // until every joiner acknowledged
+	WelcomeEpoch uint64               `cbor:"4,keyasint"`
+	Commits      []commitRecord       `cbor:"5,keyasint,omitempty"` // oldest first
+	Members      []memberRecord       `cbor:"6,keyasint,omitempty"`
+	Group        []byte               `cbor:"7,keyasint"`            // id
+	Tried        sealpost.UnixMilli   `cbor:"8,keyasint"`            // when a change failed last; 0 never
+	Epoch        uint64               `cbor:"9,keyasint"`            // of State
+	Past         []sealpost.UnixMilli `cbor:"10,keyasint,omitempty"` // when each past epoch ended in which something may be on its way
+	Renewed      sealpost.UnixMilli   `cbor:"11,keyasint"`           // when the sender's keys were fresh last
 }
 
 // commitRecord is a Commit that leads from an epoch to the next.
@@ -71,10 +82,8 @@ type memberRecord struct {
 	Device sealpost.KeyID `cbor:"1,keyasint"`
 	Joined uint64         `cbor:"2,keyasint"` // the epoch that its Welcome leads to
 	Acked  bool           `cbor:"3,keyasint"`
-	Epoch  uint64         `cbor:"4,keyasint"`           // acknowledged
-	Next   uint32         `cbor:"5,keyasint"`           // the generation after the newest acknowledged one, in that epoch
-	Whole  uint32         `cbor:"6,keyasint"`           // all generations before this one are acknowledged
-	Ahead  []uint32       `cbor:"7,keyasint,omitempty"` // acknowledged beyond Whole, ascending, at most aheadMax
+	Epoch  uint64         `cbor:"4,keyasint"` // acknowledged
+	Next   uint32         `cbor:"5,keyasint"` // the generation after the newest acknowledged one, in that epoch
 }
 
 func groupKey(r sealpost.Recipient) string { return at("group", r[:]) }
@@ -111,27 +120,25 @@ func (g *groupRecord) acknowledge(id sealpost.KeyID, epoch uint64, generation ui
 }
 
 func (m *memberRecord) acknowledge(epoch uint64, generation uint32) {
-	if m.Acked && epoch < m.Epoch {
-		return
-	}
-	if !m.Acked || epoch > m.Epoch {
-		m.Acked, m.Epoch, m.Next, m.Whole, m.Ahead = true, epoch, 0, 0, nil
-	}
-	m.Next = max(m.Next, generation+1)
-	if at, found := slices.BinarySearch(m.Ahead, generation); !found && generation >= m.Whole && len(m.Ahead) < aheadMax {
-		m.Ahead = slices.Insert(m.Ahead, at, generation)
-	}
-	for len(m.Ahead) > 0 && m.Ahead[0] == m.Whole {
-		m.Whole, m.Ahead = m.Whole+1, m.Ahead[1:]
+	switch {
+	case m.Acked && epoch < m.Epoch:
+	case !m.Acked || epoch > m.Epoch:
+		m.Acked, m.Epoch, m.Next = true, epoch, generation+1
+	default:
+		m.Next = max(m.Next, generation+1)
 	}
 }
 
-// quiet says whether every device acknowledged every message of this epoch, so
-// that none is on its way.
-func (g *groupRecord) quiet(epoch uint64, next uint32) bool {
-	return !slices.ContainsFunc(g.Members, func(m memberRecord) bool {
-		return next > 0 && (!m.Acked || m.Epoch != epoch || m.Whole < next)
-	})
+// commits says whether the group can go on by another commit: its devices get to
+// the new epoch from wherever they are, those that join by the one Welcome that an
+// envelope has room for, and open what is on its way in past ones.
+func (g *groupRecord) commits(joins bool, now sealpost.UnixMilli) bool {
+	return len(g.Commits) < commitsKept && len(g.inUse(now)) < pastEpochs && (!joins || g.welcomed())
+}
+
+// inUse are the ends of the past epochs in which something may be on its way.
+func (g *groupRecord) inUse(now sealpost.UnixMilli) []sealpost.UnixMilli {
+	return slices.DeleteFunc(slices.Clone(g.Past), func(end sealpost.UnixMilli) bool { return end.Add(sealpost.LifetimeMax) < now })
 }
 
 // behind is the largest number of generations of this epoch that lie after the
@@ -269,22 +276,27 @@ func (x *sealer) ready(ctx context.Context) error {
 			x.left = append(x.left, id)
 		}
 	}
-	if x.group == nil || x.hasRevoked() {
+	if x.group == nil {
 		return x.fresh(ctx, nil)
 	}
-	epoch, next := x.group.Epoch(), x.group.Generation()
+	now, epoch, next := x.s.now(), x.group.Epoch(), x.group.Generation()
 	blocked := !x.s.replicated || next >= x.end // a block that is leased is used, however far it is
 	late := blocked && x.record.behind(epoch, next) > generationsAhead
-	waits := x.record.Tried != 0 && x.s.now() < x.record.Tried.Add(changeRetry)
-	if (len(x.left) == 0 && !late) || waits {
+	renew := next >= renewAfter || now >= x.record.Renewed.Add(renewEvery)
+	waits := x.record.Tried != 0 && now < x.record.Tried.Add(changeRetry)
+	gone := x.revoked()
+	var err error
+	switch can := !late && x.record.commits(len(x.left) > 0, now); {
+	case len(gone) > 0 && can:
+		return x.commit(ctx, gone)
+	case len(gone) > 0:
+		return x.fresh(ctx, nil)
+	case waits || (!late && !renew && len(x.left) == 0):
 		x.goesOn = late
 		return nil
-	}
-	quiet := !x.s.replicated && x.record.quiet(epoch, next) // of what others sent nothing is known
-	var err error
-	if !late && quiet && x.record.welcomed() && len(x.record.Commits) < commitsKept {
-		err = x.add(ctx, slices.Clone(x.left))
-	} else {
+	case can:
+		err = x.commit(ctx, nil)
+	case late || len(x.left) > 0 || len(x.record.Commits) >= commitsKept:
 		err = x.fresh(ctx, x.record.Members)
 	}
 	switch {
@@ -311,8 +323,14 @@ func (x *sealer) tried() error {
 	return x.alter(func(_ Tx, r *groupRecord) error { r.Tried = now; return nil })
 }
 
-func (x *sealer) hasRevoked() bool {
-	return slices.ContainsFunc(x.record.Members, func(m memberRecord) bool { return x.find(m.Device) == nil })
+// revoked are the members that are in force no more.
+func (x *sealer) revoked() (gone []sealpost.KeyID) {
+	for _, m := range x.record.Members {
+		if x.find(m.Device) == nil {
+			gone = append(gone, m.Device)
+		}
+	}
+	return gone
 }
 
 // fresh makes a new group of every device for which there is a KeyPackage, and
@@ -358,13 +376,16 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
 	}
 	x.left = ids
 	return x.publish(g, suite, func(r *groupRecord) {
-		*r = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch()}
+		*r = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch(), Renewed: x.s.now()}
 		x.join(r, joined)
 	})
 }
 
-// add brings devices into the group as it stands. On an error it is as it was.
-func (x *sealer) add(ctx context.Context, ids []sealpost.KeyID) (err error) {
+// commit leads the group into its next epoch: without members that are gone, with
+// the devices that were left out and for which there is a KeyPackage, and with fresh
+// keys of the sender. On an error the group is as it was, and so it is where there
+// was nothing to do but add and no KeyPackage.
+func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) {
 	end, err := x.claimChange()
 	if err != nil {
 		return err
@@ -374,25 +395,45 @@ func (x *sealer) add(ctx context.Context, ids []sealpost.KeyID) (err error) {
 			end()
 		}
 	}()
-	packages, joined, err := x.claim(ctx, ids)
-	if err != nil {
-		return err
-	}
 	g, err := x.unmarshal(x.record.Suite, x.record.State)
 	if err != nil {
 		return err
 	}
-	from := g.Epoch()
-	staged, err := g.Add(packages...)
+	var o mls.CommitOptions
+	for _, m := range g.Members() {
+		if id, err := ownerOf(m.Credential); err == nil && slices.Contains(gone, id) {
+			o.Proposals = append(o.Proposals, mls.RemoveProposal(m.Leaf))
+		}
+	}
+	var joined []sealpost.KeyID
+	if len(x.left) > 0 {
+		packages, ids, err := x.claim(ctx, x.left)
+		if err != nil && len(gone) == 0 {
+			return err
+		}
+		x.leftErr = err
+		for _, p := range packages {
+			o.Proposals = append(o.Proposals, mls.AddProposal(p))
+		}
+		joined = ids
+	}
+	staged, err := g.Commit(o)
 	if err != nil {
-		return fmt.Errorf("add devices: %w", err)
+		return fmt.Errorf("change the group: %w", err)
 	}
+	from := g.Epoch()
 	if err := g.Apply(staged); err != nil {
-		return fmt.Errorf("add devices: %w", err)
+		return fmt.Errorf("change the group: %w", err)
 	}
+	now := x.s.now()
 	return x.publish(g, x.record.Suite, func(r *groupRecord) {
+		r.Members = slices.DeleteFunc(r.Members, func(m memberRecord) bool { return slices.Contains(gone, m.Device) })
 		r.Commits = append(r.Commits, commitRecord{from, staged.Commit})
-		r.Welcome, r.WelcomeEpoch, r.Tried = staged.Welcome, from+1, 0
+		r.Past = append(r.inUse(now), now)
+		r.Renewed, r.Tried = now, 0
+		if len(joined) > 0 {
+			r.Welcome, r.WelcomeEpoch = staged.Welcome, from+1
+		}
 		x.join(r, joined)
 	})
 }
