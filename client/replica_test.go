@@ -423,3 +423,95 @@ func TestEpochTaken(t *testing.T) {
 		t.Errorf("sealed %d times", tried)
 	}
 }
+
+// Replicas send while devices come and go and receipts reach them, all at once: each
+// device shows what was sealed to it, once; one commit stands for each epoch; no
+// generation is used twice. A message that one replica seals in an epoch that another
+// has just ended opens too.
+func TestReplicasWhileDevicesChange(t *testing.T) {
+	w := newWorld(t)
+	all := w.replicas(NewMemoryStore(), 2)
+	const each, changes = 40, 6
+	phones := []*phone{w.enrol("c1", sealpost.EdDSA)}
+	var revoked []*phone
+	shown := map[sealpost.KeyID]map[string]int{}
+	var codes sync.Map // by message
+	read := func(p *phone) {
+		got, err := p.Sync(w.ctx, 0)
+		if err != nil {
+			t.Errorf("sync: %v", err)
+		}
+		if shown[p.ID()] == nil {
+			shown[p.ID()] = map[string]int{}
+		}
+		for _, a := range got {
+			if a.Err == nil {
+				shown[p.ID()][a.Fields[0].Value]++
+			}
+		}
+	}
+	var sending sync.WaitGroup
+	for i, r := range all {
+		sending.Go(func() {
+			for j := range each {
+				code := fmt.Sprintf("%d%05d", i+1, j)
+				id, err := r.Send(w.ctx, otp("c1", code))
+				if err != nil {
+					t.Errorf("replica %d: %v", i, err)
+					return
+				}
+				codes.Store(id, code)
+				if j%5 == 4 {
+					if _, err := r.Sync(w.ctx, id); err != nil {
+						t.Errorf("evidence: %v", err)
+					}
+				}
+			}
+		})
+	}
+	for i := range changes {
+		for _, p := range phones {
+			read(p)
+		}
+		if i%3 == 2 {
+			p := phones[0]
+			phones, revoked = phones[1:], append(revoked, p)
+			if err := all[i%2].Revoke(w.ctx, p.ID()); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			phones = append(phones, w.enrol("c1", sealpost.EdDSA))
+		}
+	}
+	sending.Wait()
+	for _, r := range all {
+		must(r.Send(w.ctx, otp("c1", "999999")))(t) // so that nobody's Welcome is missing
+	}
+	wantOnce(t, all[0].own, all[1].own)
+	for _, p := range phones {
+		read(p)
+		for _, f := range must(p.Faults())(t) {
+			t.Errorf("a device saw %s", f.What)
+		}
+		for _, r := range all {
+			for _, id := range must(r.Messages())(t) {
+				m := must(r.message(id))(t)
+				roster := must(sealpost.ParseRoster(m.Roster))(t)
+				code, sent := codes.Load(id)
+				want := 0
+				if roster.Has(p.ID()) {
+					want = 1
+				}
+				if sent && shown[p.ID()][code.(string)] != want {
+					t.Errorf("%s was shown %d times, want %d", code, shown[p.ID()][code.(string)], want)
+				}
+				if m.Problem != "" {
+					t.Errorf("%s was refused: %s", code, m.Problem)
+				}
+			}
+		}
+	}
+	if len(revoked) == 0 || len(phones) < 2 {
+		t.Fatalf("%d devices left and %d stayed: nothing changed", len(revoked), len(phones))
+	}
+}
