@@ -349,3 +349,33 @@ func TestTicketComesTwice(t *testing.T) {
 		t.Errorf("a ticket for nothing: %v", err)
 	}
 }
+
+// A device that was away for longer than its KeyPackages live costs itself the
+// message, and no other device.
+func TestExpiredKeyPackage(t *testing.T) {
+	w := newWorld(t)
+	a, away := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	w.pass(packageLifetime * 3 / 4)
+	must(a.Sync(w.ctx, 0))(t) // makes new ones
+	w.pass(packageLifetime / 2)
+	s := w.sender.SendAll(w.ctx, []Message{otp("c1", "100001")})[0]
+	if s.Err != nil || len(s.Left) != 1 || s.Left[0] != away.ID() || s.LeftErr == nil {
+		t.Fatalf("sent %+v", s)
+	}
+	if n, err := a.Handle(w.ctx, w.push(s.ID)); err != nil || n.Text == "" {
+		t.Errorf("the device that was there: %v", err)
+	}
+	must(a.Sync(w.ctx, 0))(t)
+	must(w.sender.Sync(w.ctx, s.ID))(t)
+	must(away.Sync(w.ctx, 0))(t)
+	w.pass(changeRetry)
+	s = w.sender.SendAll(w.ctx, []Message{otp("c1", "100002")})[0]
+	if s.Err != nil || len(s.Left) != 0 {
+		t.Fatalf("when it is back: %+v", s)
+	}
+	for _, p := range []*phone{a, away} {
+		if n, err := p.Handle(w.ctx, w.push(s.ID)); err != nil || n.Text == "" {
+			t.Errorf("when it is back: %v", err)
+		}
+	}
+}

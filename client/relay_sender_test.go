@@ -253,8 +253,9 @@ func (r senderFace) ClaimPackages(ctx context.Context, recipient sealpost.Recipi
 	for _, id := range ids {
 		switch d := r.devices[id]; {
 		case len(d.packages) > 0:
-			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.packages[0], Left: len(d.packages) - 1})
-			d.packages = d.packages[1:]
+			left := len(d.packages) - 1
+			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.packages[left], Left: left})
+			d.packages = d.packages[:left:left]
 		case d.resort != nil:
 			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.resort, LastResort: true})
 		}

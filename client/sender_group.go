@@ -353,11 +353,6 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, m := range must {
-		if !slices.Contains(joined, m.Device) {
-			return fmt.Errorf("%w: no KeyPackage for a present member", ErrNoDevice)
-		}
-	}
 	suite := suiteOf(x.devices[0].Leaf.Alg())
 	id := make([]byte, groupIDSize)
 	if _, err := io.ReadFull(x.s.cfg.Rand, id); err != nil {
@@ -367,9 +362,14 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
 	if err != nil {
 		return fmt.Errorf("make a group: %w", err)
 	}
-	staged, err := g.Add(packages...)
+	staged, joined, err := x.stage(g, mls.CommitOptions{NoPath: true}, packages, joined)
 	if err != nil {
-		return fmt.Errorf("add devices: %w", err)
+		return err
+	}
+	for _, m := range must {
+		if !slices.Contains(joined, m.Device) {
+			return fmt.Errorf("%w: no KeyPackage for a present member", ErrNoDevice)
+		}
 	}
 	if err := g.Apply(staged); err != nil {
 		return fmt.Errorf("add devices: %w", err)
@@ -405,21 +405,18 @@ func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) 
 			o.Proposals = append(o.Proposals, mls.RemoveProposal(m.Leaf))
 		}
 	}
+	var packages [][]byte
 	var joined []sealpost.KeyID
 	if len(x.left) > 0 {
-		packages, ids, err := x.claim(ctx, x.left)
+		packages, joined, err = x.claim(ctx, x.left)
 		if err != nil && len(gone) == 0 {
 			return err
 		}
 		x.leftErr = err
-		for _, p := range packages {
-			o.Proposals = append(o.Proposals, mls.AddProposal(p))
-		}
-		joined = ids
 	}
-	staged, err := g.Commit(o)
+	staged, joined, err := x.stage(g, o, packages, joined)
 	if err != nil {
-		return fmt.Errorf("change the group: %w", err)
+		return err
 	}
 	from := g.Epoch()
 	if err := g.Apply(staged); err != nil {
@@ -436,6 +433,41 @@ func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) 
 		}
 		x.join(r, joined)
 	})
+}
+
+// stage makes a commit that brings in the owners of KeyPackages. One that the group
+// refuses, for it has expired or cannot do what the group does, leaves out its own
+// device and no other.
+func (x *sealer) stage(g *mls.Group, o mls.CommitOptions, packages [][]byte, ids []sealpost.KeyID) (*mls.Staged, []sealpost.KeyID, error) {
+	with := func(packages ...[]byte) (*mls.Staged, error) {
+		full := o
+		full.Proposals = slices.Clone(o.Proposals)
+		for _, p := range packages {
+			full.Proposals = append(full.Proposals, mls.AddProposal(p))
+		}
+		staged, err := g.Commit(full)
+		if err != nil {
+			return nil, fmt.Errorf("change the group: %w", err)
+		}
+		return staged, nil
+	}
+	staged, err := with(packages...)
+	if err == nil {
+		return staged, ids, nil
+	}
+	var good [][]byte
+	var joined []sealpost.KeyID
+	for i, p := range packages {
+		if _, alone := with(p); alone == nil {
+			good, joined = append(good, p), append(joined, ids[i])
+		}
+	}
+	if len(good) == len(packages) || len(good)+len(o.Proposals) == 0 {
+		return nil, nil, err
+	}
+	x.leftErr = err
+	staged, err = with(good...)
+	return staged, joined, err
 }
 
 // join notes the devices that the Welcome brings in.

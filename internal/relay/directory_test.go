@@ -238,7 +238,7 @@ func TestClaimPackages(t *testing.T) {
 		}
 		_, err := w.relay.ClaimPackages(t.Context(), w.caller, w.recipient, []sealpost.KeyID{id, id})
 		w.wantProblem("twice in one", err, api.ErrMalformed)
-		for i, want := range []string{"package 1", "package 2"} {
+		for i, want := range []string{"package 2", "package 1"} {
 			list, err := claim()
 			if err != nil || len(list) != 1 || string(list[0].KeyPackage) != want || list[0].Left != 1-i {
 				t.Fatalf("claim %d: %+v, %v", i, list, err)

@@ -155,8 +155,8 @@ func (v *vault) endpoints(c *conn, device int64) (out []endpoint, err error) {
 }
 
 // PutPackages adds KeyPackages to a device's pool, and where there is a last
-// resort puts it in the place of the one before. It does all of it or, where the
-// pool would grow beyond PackagesMax, nothing.
+// resort puts it in the place of the one before. Where the pool would grow beyond
+// PackagesMax the oldest go: they expire first.
 func (db *DB) PutPackages(ctx context.Context, key sealpost.KeyID, packages [][]byte, lastResort []byte) error {
 	if err := checkPackages(packages, lastResort); err != nil {
 		return fmt.Errorf("put KeyPackages: %w", err)
@@ -170,8 +170,10 @@ func (db *DB) PutPackages(ctx context.Context, key sealpost.KeyID, packages [][]
 		if err != nil {
 			return err
 		}
-		if pool.Left+len(packages) > PackagesMax {
-			return ErrFull
+		if over := pool.Left + len(packages) - PackagesMax; over > 0 {
+			if _, err := g.c.exec(`DELETE FROM packages WHERE id IN (SELECT id FROM packages WHERE device = ? AND last_resort = 0 ORDER BY id LIMIT ?)`, d.id, over); err != nil {
+				return err
+			}
 		}
 		return g.putPackages(d.id, packages, lastResort)
 	})
@@ -240,7 +242,7 @@ func (db *DB) Pool(ctx context.Context, key sealpost.KeyID) (p sealpost.Pool, er
 	return p, err
 }
 
-// ClaimPackage takes one KeyPackage out of a device's pool and says how many
+// ClaimPackage takes the newest KeyPackage out of a device's pool and says how many
 // are left. It is gone for good when ClaimPackage returns. Where none is left the
 // claim is of the last resort, which stays. ErrNotFound: there is not even that,
 // or the tenant has no such device in force.
@@ -253,7 +255,7 @@ func (db *DB) ClaimPackage(ctx context.Context, app string, key sealpost.KeyID) 
 		if d.App != app {
 			return sealpost.ErrNotFound
 		}
-		r, found, err := g.c.one(`SELECT `+packageColumns+` FROM packages WHERE device = ? ORDER BY last_resort, id LIMIT 1`, d.id)
+		r, found, err := g.c.one(`SELECT `+packageColumns+` FROM packages WHERE device = ? ORDER BY last_resort, id DESC LIMIT 1`, d.id)
 		if err != nil {
 			return err
 		}

@@ -152,10 +152,10 @@ func (s *Store) PutPackages(ctx context.Context, id sealpost.KeyID, packages [][
 		return err
 	}
 	pool := slices.Concat(d.packages, packages)
-	if tooMany(pool, lastResort) {
+	if tooMany(packages, lastResort) {
 		return errFull
 	}
-	d.packages = pool
+	d.packages = pool[max(0, len(pool)-packagesMax):]
 	if len(lastResort) > 0 {
 		d.resort = lastResort
 	}
@@ -179,8 +179,9 @@ func (s *Store) ClaimPackage(ctx context.Context, app string, id sealpost.KeyID)
 	case err != nil || d.App != app:
 		return out, sealpost.ErrNotFound
 	case len(d.packages) > 0:
-		out = sealpost.ClaimedPackage{KeyPackage: d.packages[0], Left: len(d.packages) - 1}
-		d.packages = d.packages[1:]
+		left := len(d.packages) - 1
+		out = sealpost.ClaimedPackage{KeyPackage: d.packages[left], Left: left}
+		d.packages = d.packages[:left:left]
 		return out, nil
 	case d.resort == nil:
 		return out, sealpost.ErrNotFound

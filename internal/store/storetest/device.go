@@ -259,6 +259,28 @@ func packages(t *testing.T, w *World) {
 	if err := w.PutPackages(ctx, d.ID, big, nil); err == nil {
 		t.Error("a pool of a thousand was taken")
 	}
+	// The newest go first, and where the pool is full the oldest make room.
+	for i := range 3 {
+		some := make([][]byte, 60)
+		for j := range some {
+			some[j] = fmt.Appendf(nil, "%d-%d", i, j)
+		}
+		w.Must(w.PutPackages(ctx, d.ID, some, nil))
+	}
+	p, err := w.Pool(ctx, d.ID)
+	w.Must(err)
+	if p.Left < 60 || p.Left >= 180 {
+		t.Fatalf("%d KeyPackages in a full pool", p.Left)
+	}
+	for i := 179; i >= 180-p.Left; i-- {
+		c, err := w.ClaimPackage(ctx, w.App, d.ID)
+		if want := fmt.Sprintf("%d-%d", i/60, i%60); err != nil || string(c.KeyPackage) != want {
+			t.Fatalf("claimed %q, want %q, %v", c.KeyPackage, want, err)
+		}
+	}
+	if _, err := w.ClaimPackage(ctx, w.App, d.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("an emptied pool: %v", err)
+	}
 	if err := w.PutPackages(ctx, d.ID, [][]byte{make([]byte, 1<<20)}, nil); err == nil {
 		t.Error("a KeyPackage of a megabyte was taken")
 	}
@@ -298,7 +320,7 @@ func lastResort(t *testing.T, w *World) {
 	w.Must(w.PutPackages(ctx, other.ID, nil, []byte("another's")))
 	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("a"), []byte("b")}, nil))
 	pool("two and the last resort", sealpost.Pool{Left: 2, LastResort: true})
-	claims("single ones go first", once("a", 1), once("b", 0), last("last one"), last("last one"))
+	claims("single ones go first", once("b", 1), once("a", 0), last("last one"), last("last one"))
 	pool("the last resort alone", sealpost.Pool{LastResort: true})
 	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("c")}, []byte("last two")))
 	pool("a newer last resort", sealpost.Pool{Left: 1, LastResort: true})
