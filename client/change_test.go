@@ -192,6 +192,11 @@ func (c *conversation) step() string {
 	case d < 96:
 		p.Device = c.openDevice(p.phone, p.store)
 		return "restart " + p.name
+	case d < 97:
+		if err := c.senders[0].RotateLeaf(); err != nil {
+			c.t.Fatal(err)
+		}
+		return "rotate"
 	case d < 98:
 		for i := range c.senders {
 			again := c.again(i)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"testing"
@@ -347,6 +348,51 @@ func TestTicketComesTwice(t *testing.T) {
 	id[0] ^= 1
 	if _, err := p.Handle(w.ctx, id[:]); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("a ticket for nothing: %v", err)
+	}
+}
+
+// The sender's signature key in a group is another after RotateLeaf, from the next
+// message on, and devices follow, from where they are.
+func TestRotateLeaf(t *testing.T) {
+	for _, alg := range []sealpost.Alg{sealpost.EdDSA, sealpost.ES256} {
+		w := newWorld(t)
+		p := w.enrol("c1", alg)
+		leaf := func(id sealpost.MessageID) []byte {
+			t.Helper()
+			m := must(w.sender.message(id))(t)
+			for _, x := range must(sealpost.ParseRoster(m.Roster))(t).Members {
+				if x.Device == w.key.Public().ID() {
+					return x.Leaf
+				}
+			}
+			t.Fatal("the sender is not in the roster")
+			return nil
+		}
+		opens := func(what string, id sealpost.MessageID) {
+			t.Helper()
+			if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+				t.Errorf("%v, %s: %v", alg, what, err)
+			}
+		}
+		first := w.send(otp("c1", "100001"))
+		opens("the first", first)
+		must(w.sender.Sync(w.ctx, first))(t)
+		late := w.send(otp("c1", "100002"))
+		if err := w.sender.RotateLeaf(); err != nil {
+			t.Fatal(err)
+		}
+		w.sender = w.newSender(w.store) // a new process
+		second := w.send(otp("c1", "100003"))
+		if e := w.envelope(second); len(e.Commits) != 1 || bytes.Equal(leaf(first), leaf(second)) || !bytes.Equal(leaf(first), leaf(late)) {
+			t.Errorf("%v: %d commits, the leaf key is another: %v", alg, len(e.Commits), !bytes.Equal(leaf(first), leaf(second)))
+		}
+		opens("after the rotation", second)
+		opens("what was on its way", late)
+		third := w.send(otp("c1", "100004"))
+		if !bytes.Equal(leaf(second), leaf(third)) {
+			t.Errorf("%v: the leaf key changed once more", alg)
+		}
+		opens("the next", third)
 	}
 }
 

@@ -323,7 +323,7 @@ func TestChangesAreLeased(t *testing.T) {
 		t.Errorf("after the lease: %+v", s)
 	}
 	// And if the other one was only slow, what it publishes now is dropped.
-	if err := x.publish(must(x.unmarshal(x.record.Suite, x.record.State))(t), x.record.Suite, func(*groupRecord) {}); !errors.Is(err, errMoved) {
+	if err := x.publish(must(x.unmarshal(x.record.Suite, x.record.Leaf, x.record.State))(t), func(*groupRecord) {}); !errors.Is(err, errMoved) {
 		t.Errorf("a change of a group that has moved: %v", err)
 	}
 	wantShown(t, w.openAll(p), "200001", "200002", "200003")

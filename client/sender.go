@@ -108,8 +108,8 @@ type Sender struct {
 	log        *logView
 	names      pseudonyms
 	templates  map[string]Template
-	leaves     map[mls.Suite]mls.Signer // this sender's own leaf keys
-	locks      [64]sync.Mutex           // by recipient
+	leaves     leafKeys
+	locks      [64]sync.Mutex // by recipient
 }
 
 // NewSender makes a sender and, in an empty store, its leaf keys and the key of
@@ -126,7 +126,7 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 		return nil, fmt.Errorf("sender config: %w", err)
 	}
 	s := &Sender{cfg: cfg, shared: cfg.Shared, replicated: cfg.Shared != nil, id: cfg.Key.Public().ID(),
-		templates: map[string]Template{}, leaves: map[mls.Suite]mls.Signer{}}
+		templates: map[string]Template{}}
 	if !s.replicated {
 		s.shared = cfg.Store
 	}
@@ -145,14 +145,10 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if s.names, err = loadPseudonyms(s.shared, cfg.App, cfg.Rand); err != nil {
 		return nil, err
 	}
+	s.leaves = leafKeys{store: s.shared, rand: cfg.Rand, used: map[leafName]mls.Signer{}}
 	for _, suite := range []mls.Suite{mls.X25519AES128, mls.P256AES128} {
-		alg := leafAlg(suite)
-		key, err := LoadKey(s.shared, "sender-leaf-"+alg.String(), alg, cfg.Rand)
-		if err != nil {
+		if _, err := s.leaves.signer(suite, 0); err != nil {
 			return nil, err
-		}
-		if s.leaves[suite], err = mlsSigner(key); err != nil {
-			return nil, fmt.Errorf("sender's leaf key: %w", err)
 		}
 	}
 	return s, nil

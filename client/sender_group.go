@@ -26,7 +26,7 @@ import (
 //	       many past epochs as a sender has in use
 //	fresh  a new group takes over: for the first message, when devices fall too far
 //	       behind, when one joins before the last one that joined was heard of, and
-//	       when epochs changed too often. The states of old groups open what was
+//	       when it must change and epochs changed too often. The states of old groups open what was
 //	       sent in them
 //
 // KeyPackages are claimed for these changes only, never to send in a group as it
@@ -69,6 +69,7 @@ type groupRecord struct {
 	Epoch        uint64               `cbor:"9,keyasint"`            // of State
 	Past         []sealpost.UnixMilli `cbor:"10,keyasint,omitempty"` // when each past epoch ended in which something may be on its way
 	Renewed      sealpost.UnixMilli   `cbor:"11,keyasint"`           // when the sender's keys were fresh last
+	Leaf         uint32               `cbor:"12,keyasint"`           // number of the sender's key in its leaf
 }
 
 // commitRecord is a Commit that leads from an epoch to the next.
@@ -163,6 +164,7 @@ type sealer struct {
 	record    groupRecord
 	group     *mls.Group
 	end       uint32 // the generation after those that may be used
+	leaf      uint32 // number of the newest leaf key
 	goesOn    bool   // though devices are far behind, for want of a fresh group
 	sequence  sequenceRecord
 	left      []sealpost.KeyID // devices in force that are not in the group
@@ -208,7 +210,10 @@ func (s *Sender) load(r sealpost.Recipient) (*sealer, error) {
 			return err
 		}
 		x.devices = slices.DeleteFunc(all, func(d deviceRecord) bool { return !d.inForce() })
-		x.record, _, err = load[groupRecord](tx, groupKey(r))
+		if x.record, _, err = load[groupRecord](tx, groupKey(r)); err != nil {
+			return err
+		}
+		x.leaf, err = loadLeafNumber(tx)
 		return err
 	})
 	if err != nil {
@@ -244,10 +249,8 @@ func (x *sealer) Validate(c mls.Credential, signatureKey []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, own := range x.s.leaves {
-		if id == x.s.id && bytes.Equal(signatureKey, own.Public()) {
-			return nil
-		}
+	if id == x.s.id && x.s.leaves.has(signatureKey) {
+		return nil
 	}
 	if d := x.find(id); d != nil && bytes.Equal(signatureKey, d.Leaf.Bytes()) {
 		return nil
@@ -282,7 +285,7 @@ func (x *sealer) ready(ctx context.Context) error {
 	now, epoch, next := x.s.now(), x.group.Epoch(), x.group.Generation()
 	blocked := !x.s.replicated || next >= x.end // a block that is leased is used, however far it is
 	late := blocked && x.record.behind(epoch, next) > generationsAhead
-	renew := next >= renewAfter || now >= x.record.Renewed.Add(renewEvery)
+	renew := x.record.Leaf != x.leaf || next >= renewAfter || now >= x.record.Renewed.Add(renewEvery)
 	waits := x.record.Tried != 0 && now < x.record.Tried.Add(changeRetry)
 	gone := x.revoked()
 	var err error
@@ -296,7 +299,7 @@ func (x *sealer) ready(ctx context.Context) error {
 		return nil
 	case can:
 		err = x.commit(ctx, nil)
-	case late || len(x.left) > 0 || len(x.record.Commits) >= commitsKept:
+	case late || len(x.left) > 0 || x.record.Leaf != x.leaf || len(x.record.Commits) >= commitsKept:
 		err = x.fresh(ctx, x.record.Members)
 	}
 	switch {
@@ -358,7 +361,11 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
 	if _, err := io.ReadFull(x.s.cfg.Rand, id); err != nil {
 		return fmt.Errorf("draw a group id: %w", err)
 	}
-	g, err := mls.Create(suite, id, credentialOf(x.s.id), x.s.leaves[suite], x, x.s.mlsPolicy())
+	signer, err := x.s.leaves.signer(suite, x.leaf)
+	if err != nil {
+		return err
+	}
+	g, err := mls.Create(suite, id, credentialOf(x.s.id), signer, x, x.s.mlsPolicy())
 	if err != nil {
 		return fmt.Errorf("make a group: %w", err)
 	}
@@ -375,7 +382,7 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
 		return fmt.Errorf("add devices: %w", err)
 	}
 	x.left = ids
-	return x.publish(g, suite, func(r *groupRecord) {
+	return x.publish(g, func(r *groupRecord) {
 		*r = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch(), Renewed: x.s.now()}
 		x.join(r, joined)
 	})
@@ -395,11 +402,16 @@ func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) 
 			end()
 		}
 	}()
-	g, err := x.unmarshal(x.record.Suite, x.record.State)
+	g, err := x.unmarshal(x.record.Suite, x.record.Leaf, x.record.State)
 	if err != nil {
 		return err
 	}
 	var o mls.CommitOptions
+	if x.record.Leaf != x.leaf {
+		if o.Leaf.Signer, err = x.s.leaves.signer(x.record.Suite, x.leaf); err != nil {
+			return err
+		}
+	}
 	for _, m := range g.Members() {
 		if id, err := ownerOf(m.Credential); err == nil && slices.Contains(gone, id) {
 			o.Proposals = append(o.Proposals, mls.RemoveProposal(m.Leaf))
@@ -423,7 +435,7 @@ func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) 
 		return fmt.Errorf("change the group: %w", err)
 	}
 	now := x.s.now()
-	return x.publish(g, x.record.Suite, func(r *groupRecord) {
+	return x.publish(g, func(r *groupRecord) {
 		r.Members = slices.DeleteFunc(r.Members, func(m memberRecord) bool { return slices.Contains(gone, m.Device) })
 		r.Commits = append(r.Commits, commitRecord{from, staged.Commit})
 		r.Past = append(r.inUse(now), now)

@@ -138,12 +138,12 @@ func (x *sealer) restore(lease leaseRecord) error {
 		}
 	}
 	var err error
-	if x.group, err = x.unmarshal(x.record.Suite, state); err != nil {
+	if x.group, err = x.unmarshal(x.record.Suite, x.record.Leaf, state); err != nil {
 		return err
 	}
 	x.end = end
 	if x.s.replicated && x.group.Generation() >= x.end {
-		if x.group, err = x.unmarshal(x.record.Suite, x.record.State); err != nil {
+		if x.group, err = x.unmarshal(x.record.Suite, x.record.Leaf, x.record.State); err != nil {
 			return err
 		}
 		x.end = x.group.Generation()
@@ -151,8 +151,12 @@ func (x *sealer) restore(lease leaseRecord) error {
 	return nil
 }
 
-func (x *sealer) unmarshal(suite mls.Suite, state []byte) (*mls.Group, error) {
-	g, err := mls.Unmarshal(state, x.s.leaves[suite], x, x.s.mlsPolicy())
+func (x *sealer) unmarshal(suite mls.Suite, leaf uint32, state []byte) (*mls.Group, error) {
+	signer, err := x.s.leaves.signer(suite, leaf)
+	if err != nil {
+		return nil, err
+	}
+	g, err := mls.Unmarshal(state, signer, x, x.s.mlsPolicy())
 	if err != nil {
 		return nil, fmt.Errorf("restore the group: %w", err)
 	}
@@ -169,7 +173,7 @@ func (x *sealer) lease() error {
 	var before secret
 	var end uint32
 	err := x.alter(func(_ Tx, r *groupRecord) error {
-		g, err := x.unmarshal(r.Suite, r.State)
+		g, err := x.unmarshal(r.Suite, r.Leaf, r.State)
 		if err != nil {
 			return err
 		}
@@ -186,19 +190,19 @@ func (x *sealer) lease() error {
 	if err != nil {
 		return err
 	}
-	if x.group, err = x.unmarshal(x.record.Suite, before); err == nil {
+	if x.group, err = x.unmarshal(x.record.Suite, x.record.Leaf, before); err == nil {
 		x.end = end
 	}
 	return err
 }
 
-// publish makes a new epoch the group's, with the first block of its generations
-// leased to this replica.
-func (x *sealer) publish(g *mls.Group, suite mls.Suite, with func(*groupRecord)) error {
+// publish makes a new epoch the group's, in which the sender has its newest leaf
+// key, with the first block of its generations leased to this replica.
+func (x *sealer) publish(g *mls.Group, with func(*groupRecord)) error {
 	epoch := g.Epoch()
 	if !x.s.replicated {
 		with(&x.record)
-		x.group, x.end, x.record.Epoch = g, generationLast, epoch
+		x.group, x.end, x.record.Epoch, x.record.Leaf = g, generationLast, epoch, x.leaf
 		return nil
 	}
 	before, err := g.Marshal()
@@ -214,13 +218,13 @@ func (x *sealer) publish(g *mls.Group, suite mls.Suite, with func(*groupRecord))
 	}
 	err = x.alter(func(tx Tx, r *groupRecord) error {
 		with(r)
-		r.State, r.Epoch = rest, epoch
+		r.State, r.Epoch, r.Leaf = rest, epoch, x.leaf
 		return tx.Delete(changeKey(x.recipient))
 	})
 	if err != nil {
 		return err
 	}
-	x.group, err = x.unmarshal(suite, before)
+	x.group, err = x.unmarshal(x.record.Suite, x.leaf, before)
 	x.end = generationBlock
 	return err
 }
