@@ -170,7 +170,7 @@ func (j *entering) path() (*transition, error) {
 	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
 		return nil, err
 	}
-	n.replacedByPath(e, &j.commit.path.leaf, sender{kind: senderNewMemberCommit, index: x.own})
+	n.replacedByPath(e, &j.commit.path.leaf, sender{senderNewMemberCommit, x.own})
 	if err := n.validate(e.tree, j.side); err != nil {
 		return nil, err
 	}

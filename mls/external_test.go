@@ -273,17 +273,25 @@ func TestCVE202671890RemoveOfAnother(t *testing.T) {
 		self, other, nobody := uint32(1), uint32(2), uint32(3)
 		own, honest := phone.enter(t, g[0], ExternalOptions{Resync: &self})
 		before := digest(t, g[0])
-		for name, leaf := range map[string]uint32{"another": other, "nobody": nobody, "far": 1 << 31} {
-			msg := respoil(t, g[0], phone.signer, honest, func(c *framedContent) {
+		remove := func(leaf uint32) []byte {
+			return respoil(t, g[0], phone.signer, honest, func(c *framedContent) {
 				c.commit.proposals[1] = byValue(&proposal{kind: proposalRemove, remove: leaf})
 			})
-			reason := "remove of blank leaf"
-			if leaf == other {
-				msg, reason = forcedEntry(t, phone, phone.credential(), g[0], &leaf), "another credential"
-			}
-			if _, err := g[0].Process(msg); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), reason) {
+		}
+		outsider := &outsider{person: phone, leaf: *own.cur().tree.leaf(self)}
+		for name, c := range map[string]struct {
+			leaf    uint32
+			msg     []byte
+			because string
+		}{
+			"another": {other, outsider.externalCommit(t, g[0], int(other)), "succeed another credential"},
+			"nobody":  {nobody, remove(nobody), "remove of blank leaf"},
+			"far":     {1 << 31, remove(1 << 31), "remove of blank leaf"},
+		} {
+			if _, err := g[0].Process(c.msg); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.because) {
 				t.Errorf("suite %d: remove of %s: %v", s, name, err)
 			}
+			leaf := c.leaf
 			gi := externalInfo(t, g[0], GroupInfoOptions{})
 			if _, _, err := ExternalJoin(gi, nil, phone.credential(), phone.signer, anyCredential{}, phone.policy, ExternalOptions{Resync: &leaf}); !errors.Is(err, ErrRefused) {
 				t.Errorf("suite %d: made a remove of %s: %v", s, name, err)
@@ -315,7 +323,9 @@ func (b binding) Validate(c Credential, key []byte) error {
 	return nil
 }
 
-func (b binding) Successor(_, _ Credential) error { return nil }
+func (binding) Successor(before, after Credential) error {
+	return anyCredential{}.Successor(before, after)
+}
 
 // TestGroupInfoIsChecked: what a joiner by Welcome verifies, one who enters does
 // too. The signature of a member is remade over what is spoiled.
