@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -396,17 +397,28 @@ func TestStateIsChecked(t *testing.T) {
 			t.Errorf("%s: restored", name)
 		}
 	}
-	ratchets := func(leaf uint32) []byte {
-		p := device.cur().secrets.ratchets[leaf]
-		return encode(func(w *writer) { w.u32(leaf); p.handshake.write(w); p.application.write(w) })
-	}
 	mustOpen(t, device, mustProtect(t, x.group, "x"), "x") // now it has ratchets of both leaves
-	if state, err = device.Marshal(); err != nil {
-		t.Fatal(err)
-	}
-	swapped := bytes.Replace(state, append(ratchets(0), ratchets(1)...), append(ratchets(1), ratchets(0)...), 1)
-	if err := restore(swapped, x.phone.signer); bytes.Equal(swapped, state) || !errors.Is(err, ErrMalformed) {
-		t.Errorf("ratchets out of order: %v", err)
+	number := device.Epoch()
+	for name, change := range map[string]func([]Record) []Record{
+		"as it is":         func(r []Record) []Record { return r },
+		"out of order":     func(r []Record) []Record { r[1], r[2] = r[2], r[1]; return r },
+		"a record twice":   func(r []Record) []Record { return append(r, r[len(r)-1]) },
+		"no epoch":         func(r []Record) []Record { return r[1:] },
+		"no own ratchets":  func(r []Record) []Record { return r[:len(r)-1] },
+		"of another kind":  func(r []Record) []Record { return append(r, Record{recordKey('Z', number, 0), nil}) },
+		"of another epoch": func(r []Record) []Record { return append(r, Record{recordKey(recordRatchets, number+1, 0), r[1].Data}) },
+		"an epoch's other name": func(r []Record) []Record {
+			r[0].Key = recordKey(recordEpoch, number+1, 0)
+			return r
+		},
+		"a past epoch, twice the present": func(r []Record) []Record {
+			return slices.Insert(r, 1, Record{recordKey(recordPast, number, 0), encode(device.cur().pass(nil, 0).write)})
+		},
+	} {
+		b := marshal(change(device.cur().records()))
+		if err := restore(b, x.phone.signer); (err == nil) != (name == "as it is") || err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("records %s: %v", name, err)
+		}
 	}
 	if err := restore(append([]byte{1}, state[1:]...), x.phone.signer); err == nil || !strings.Contains(err.Error(), "version") {
 		t.Errorf("another version: %v", err)

@@ -67,6 +67,9 @@ func (g *Group) commit(o CommitOptions, path bool) (*Staged, error) {
 	if e == nil {
 		return nil, ErrRemoved
 	}
+	if err := g.expire(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
 	var own []*proposal
 	for i, p := range o.Proposals {
 		made, err := p.draft(&drafting{e.cs, e.context.groupID, &g.s.policy})
@@ -202,7 +205,12 @@ func (m *making) finish() (*Staged, error) {
 		return nil, err
 	}
 	s.Commit = msg
-	e.accept(use)
+	if use == nil {
+		return s, nil
+	}
+	if err := g.spend(e.context.epoch, e.secrets, use, nil); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

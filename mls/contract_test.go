@@ -29,6 +29,11 @@ func TestSoftwareSigners(t *testing.T) {
 	}
 }
 
+// Wall 5: the store of the tests is no kinder than another.
+func TestMemoryStore(t *testing.T) {
+	mlstest.Store(t, func(*testing.T) (mls.Store, func() mls.Store) { return new(mlstest.Memory), nil })
+}
+
 // Wall 5: the validator that the example shows is one to copy.
 func TestKnownKeys(t *testing.T) {
 	key := bytes.Repeat([]byte{1}, 32)

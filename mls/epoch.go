@@ -20,9 +20,10 @@ type epoch struct {
 	interim         []byte // interim_transcript_hash
 	secrets         *secretTree
 	proposals       []cachedProposal
-	past            []pastPSK // ascending by epoch
-	reInit          *reInit   // that closed the group: nothing may be sent any more, 12.1.5
-	origin          *origin   // of epoch 0 of a group that follows another
+	past            []pastPSK    // ascending by epoch
+	earlier         []*pastEpoch // ascending by epoch
+	reInit          *reInit      // that closed the group: nothing may be sent any more, 12.1.5
+	origin          *origin      // of epoch 0 of a group that follows another
 }
 
 func (e *epoch) closed() bool { return e.reInit != nil }
@@ -83,8 +84,11 @@ func (e *epoch) erase(next *epoch) {
 	for _, s := range e.keys.all() {
 		clear(*s)
 	}
-	for _, s := range e.secrets.nodes {
-		clear(s)
+	e.secrets.erase()
+	if next == nil {
+		for _, p := range e.earlier {
+			p.erase()
+		}
 	}
 	for x, priv := range e.privs {
 		if next == nil || !bytes.Equal(next.privs[x], priv) {
@@ -95,23 +99,6 @@ func (e *epoch) erase(next *epoch) {
 		if p.own != nil {
 			clear(p.own.priv)
 		}
-	}
-	for _, p := range e.secrets.ratchets {
-		for _, r := range []*ratchet{&p.handshake, &p.application} {
-			clear(r.secret)
-			for _, k := range r.skipped {
-				clear(k.key)
-			}
-		}
-	}
-}
-
-// cacheProposal keeps a verified proposal, once.
-func (e *epoch) cacheProposal(a *authContent, update *ownUpdate) {
-	encoded := encode(a.write)
-	ref := e.cs.refHash("MLS 1.0 Proposal Reference", encoded)
-	if e.cachedProposal(ref) == nil {
-		e.proposals = append(e.proposals, cachedProposal{ref, a.content.sender, a.content.proposal, encoded, update})
 	}
 }
 

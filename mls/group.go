@@ -12,6 +12,8 @@ import (
 type Group struct {
 	e held[epoch] // nil once this member was removed
 	s *side
+	// unsure says that a Save failed: the store may hold either state.
+	unsure bool
 }
 
 // held keeps secrets where no print verb reaches: of a func every verb prints an
@@ -89,7 +91,7 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 	e := newEpoch(cs, ctx, t, 0, map[nodeIndex][]byte{0: priv}, keys, encryption)
 	e.confirmationTag = cs.mac(keys.confirmation, ctx.confirmed)
 	e.interim = cs.interimHash(ctx.confirmed, e.confirmationTag)
-	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
+	return newGroup(e, &side{sg, v, p})
 }
 
 // ownLeaf is what a leaf without a KeyPackage says. It lives from an hour ago, for
@@ -160,13 +162,7 @@ func (g *Group) Members() []Member {
 	if g.cur() == nil {
 		return nil
 	}
-	var out []Member
-	for i := range g.cur().tree.leaves() {
-		if l := g.cur().tree.leaf(i); l != nil {
-			out = append(out, memberOf(i, l))
-		}
-	}
-	return out
+	return g.cur().tree.members()
 }
 
 // Export derives n bytes for use outside MLS, bound to label, context and this
@@ -204,13 +200,18 @@ func (g *Group) SkipTo(generation uint32) error {
 	case generation-r.next > g.s.policy.MaxForward:
 		return fmt.Errorf("skip to generation %d, next is %d: %w", generation, r.next, ErrTooFarAhead)
 	}
-	for r.next < generation {
-		spent := r.secret
-		r = g.cur().cs.ratchetSkip(r)
-		clear(spent)
+	e := g.cur()
+	d, err := e.secrets.view(e.cs, e.own)
+	if err != nil {
+		return err
 	}
-	g.cur().secrets.ratchets[g.cur().own].application = r
-	return nil
+	for first := r.next; r.next < generation; {
+		spent := r.secret
+		if r = e.cs.ratchetSkip(r); r.next-1 != first { // the first still is the group's
+			clear(spent)
+		}
+	}
+	return g.spend(e.context.epoch, e.secrets, &use{d: d, kind: contentApplication, after: r}, nil)
 }
 
 // Protect seals one application message, an MLSMessage with a PrivateMessage.
@@ -229,6 +230,9 @@ func (g *Group) Protect(aad, plaintext []byte) ([]byte, error) {
 	case len(aad)+len(plaintext) > g.s.policy.Limits.Message/2:
 		return nil, refused("message of %d bytes", len(aad)+len(plaintext))
 	}
+	if err := g.expire(); err != nil {
+		return nil, fmt.Errorf("protect: %w", err)
+	}
 	a := &authContent{wire: wirePrivateMessage, content: framedContent{
 		groupID: e.context.groupID, epoch: e.context.epoch, aad: aad,
 		kind: contentApplication, application: plaintext, sender: sender{senderMember, e.own},
@@ -240,24 +244,10 @@ func (g *Group) Protect(aad, plaintext []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("protect: %w", err)
 	}
-	e.accept(use)
-	return msg, nil
-}
-
-// A use is one generation of one ratchet that a message takes.
-type use struct {
-	d     descent
-	kind  uint8 // content type
-	after ratchet
-	key   messageKey
-}
-
-// accept makes a use real; of nil there is none.
-func (e *epoch) accept(u *use) {
-	if u != nil {
-		e.secrets.accept(u.d, u.kind, u.after)
-		clear(u.key.key)
+	if err := g.spend(e.context.epoch, e.secrets, use, nil); err != nil {
+		return nil, fmt.Errorf("protect: %w", err)
 	}
+	return msg, nil
 }
 
 // sealPrivate encrypts signed content of our own, without using anything up yet.

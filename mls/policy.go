@@ -51,6 +51,16 @@ type Policy struct {
 	// PastResumption is for how many past epochs the resumption key is kept, so
 	// that a Commit may inject it (8.6). It opens no message. Zero keeps none.
 	PastResumption int
+	// PastEpochs is for how many epochs that are over application messages that
+	// come late are still opened, at most 64. Zero keeps none. What is kept of an
+	// epoch opens its messages and leads to no other epoch; but a state that is
+	// captured opens late messages of all that are kept.
+	PastEpochs int
+	// PastEpochTTL is for how long an epoch is kept after its end; it needs Now,
+	// without which none is kept. Zero keeps them until PastEpochs is exceeded.
+	PastEpochTTL time.Duration
+	// Store keeps the group's state; nil leaves that to the caller.
+	Store Store
 	// Support is what leaves of this member list beyond RFC 9420's own.
 	Support Support
 	// EncryptHandshake sends proposals and Commits as PrivateMessage: a relay

@@ -2,6 +2,7 @@ package mls
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 )
 
@@ -49,6 +50,9 @@ func (g *Group) Process(msg []byte) (Event, error) {
 	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
+	if err := g.expire(); err != nil {
+		return nil, err
+	}
 	m, err := readMessage(msg, g.s.policy.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("read message: %w", err)
@@ -73,59 +77,79 @@ func (e *epoch) addressed(groupID []byte, epoch uint64) error {
 	return nil
 }
 
-// processPrivate opens a message with a successor of its sender's ratchet, which
-// becomes real only when everything about the message has been checked.
-func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
+// readingOf is the epoch that a private message is of: this one or, for application
+// messages, one of those that are kept.
+func (g *Group) readingOf(pm *privateMessage) (*reading, error) {
 	e := g.cur()
 	if err := e.addressed(pm.groupID, pm.epoch); err != nil {
+		past := e.pastEpoch(pm.epoch)
+		if errors.Is(err, ErrWrongEpoch) && pm.kind == contentApplication && past != nil {
+			return past.reading(), nil
+		}
 		return nil, err
 	}
-	sd, err := e.cs.openSenderData(e.keys.senderData, pm)
+	return e.reading(), nil
+}
+
+// processPrivate opens a message with a successor of its sender's ratchet, which
+// becomes real only when everything about the message has been checked, and of a
+// Commit only when it is applied.
+func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
+	r, err := g.readingOf(pm)
 	if err != nil {
 		return nil, err
 	}
-	from := e.tree.leaf(sd.leaf)
-	if from == nil {
-		return nil, refused("sender's leaf %d is blank", sd.leaf)
-	}
-	if sd.leaf == e.own {
-		return nil, ErrOwnMessage
-	}
-	d, err := e.secrets.view(e.cs, sd.leaf)
+	a, from, u, generation, err := g.openPrivate(r, pm)
 	if err != nil {
 		return nil, err
 	}
-	p := &g.s.policy
-	key, after, err := e.cs.ratchetOpen(*d.pair.of(pm.kind), sd.generation, p.MaxForward, p.SkippedKeys)
-	if err != nil {
-		return nil, fmt.Errorf("generation %d of leaf %d: %w", sd.generation, sd.leaf, err)
-	}
-	a, err := e.cs.openContent(pm, sd, key, p.Limits.Items)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.verify(e.cs, from.signatureKey, e.encoded); err != nil {
-		return nil, err
-	}
-	use := &use{d, pm.kind, after, key}
 	switch pm.kind {
 	case contentApplication:
-		e.accept(use)
-		return Application{sd.leaf, memberOf(sd.leaf, from), e.context.epoch, sd.generation, pm.aad, a.content.application}, nil
-	case contentProposal:
-		ev, err := g.receiveProposal(a)
-		if err != nil {
+		if err := g.spend(r.number, r.secrets, u, nil); err != nil {
 			return nil, err
 		}
-		e.accept(use)
-		return ev, nil
+		return Application{from.Leaf, from, r.number, generation, pm.aad, a.content.application}, nil
+	case contentProposal:
+		return g.receiveProposal(a, u)
 	}
 	s, err := g.receiveCommit(a)
 	if err != nil {
 		return nil, err
 	}
-	s.outcome().use = use
+	s.outcome().use = u
 	return s, nil
+}
+
+// openPrivate decrypts a message and verifies who sent it, without using anything
+// up yet.
+func (g *Group) openPrivate(r *reading, pm *privateMessage) (a *authContent, from Member, u *use, generation uint32, err error) {
+	cs, p := g.cur().cs, &g.s.policy
+	sd, err := cs.openSenderData(r.senderData, pm)
+	if err != nil {
+		return nil, from, nil, 0, err
+	}
+	from, there := r.member(sd.leaf)
+	if !there {
+		return nil, from, nil, 0, refused("sender's leaf %d is blank", sd.leaf)
+	}
+	if sd.leaf == r.own {
+		return nil, from, nil, 0, ErrOwnMessage
+	}
+	d, err := r.secrets.view(cs, sd.leaf)
+	if err != nil {
+		return nil, from, nil, 0, err
+	}
+	key, after, err := cs.ratchetOpen(*d.pair.of(pm.kind), sd.generation, p.MaxForward, p.SkippedKeys)
+	if err != nil {
+		return nil, from, nil, 0, fmt.Errorf("generation %d of leaf %d: %w", sd.generation, sd.leaf, err)
+	}
+	if a, err = cs.openContent(pm, sd, key, p.Limits.Items); err != nil {
+		return nil, from, nil, 0, err
+	}
+	if err := a.verify(cs, from.SignatureKey, r.encoded); err != nil {
+		return nil, from, nil, 0, err
+	}
+	return a, from, &use{d, pm.kind, after, key}, sd.generation, nil
 }
 
 // processPublic takes a handshake message in the clear.
@@ -151,7 +175,7 @@ func (g *Group) processPublic(pm *publicMessage) (Event, error) {
 	if a.content.kind == contentCommit {
 		return staged(g.receiveCommit(a))
 	}
-	return g.receiveProposal(a)
+	return g.receiveProposal(a, nil)
 }
 
 // staged keeps a nil Staged from becoming an Event.
@@ -206,7 +230,7 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 // proposalsMax bounds the proposals that wait in one epoch.
 const proposalsMax = 256
 
-func (g *Group) receiveProposal(a *authContent) (Event, error) {
+func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	e, p := g.cur(), a.content.proposal
 	if len(e.proposals) >= proposalsMax {
 		return nil, refused("%d proposals wait already", proposalsMax)
@@ -227,13 +251,30 @@ func (g *Group) receiveProposal(a *authContent) (Event, error) {
 			return nil, fmt.Errorf("%w: proposal of type %d: %w", ErrRefused, p.kind, err)
 		}
 	}
-	e.cacheProposal(a, nil)
+	if err := g.takeProposal(a, nil, u); err != nil {
+		return nil, err
+	}
 	return ev, nil
 }
 
 // DropProposals forgets the proposals that wait for a Commit.
-func (g *Group) DropProposals() {
-	if g.cur() != nil {
-		g.cur().proposals = nil
+func (g *Group) DropProposals() error {
+	e := g.cur()
+	if e == nil {
+		return ErrRemoved
 	}
+	var c Change
+	for i := range e.proposals {
+		c.delete(recordProposal, e.context.epoch, uint32(i))
+	}
+	if err := g.save(c); err != nil {
+		return err
+	}
+	for _, p := range e.proposals {
+		if p.own != nil {
+			clear(p.own.priv)
+		}
+	}
+	e.proposals = nil
+	return nil
 }

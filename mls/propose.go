@@ -147,9 +147,28 @@ func (g *Group) Propose(p Proposal) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("propose: %w", err)
 	}
-	e.accept(use)
-	e.cacheProposal(a, update)
+	if err := g.takeProposal(a, update, use); err != nil {
+		return nil, fmt.Errorf("propose: %w", err)
+	}
 	return msg, nil
+}
+
+// takeProposal keeps a verified proposal, once, and makes the use of its message
+// real.
+func (g *Group) takeProposal(a *authContent, own *ownUpdate, u *use) error {
+	e := g.cur()
+	p := cachedProposal{sender: a.content.sender, proposal: a.content.proposal, encoded: encode(a.write), own: own}
+	p.ref = e.cs.refHash("MLS 1.0 Proposal Reference", p.encoded)
+	known := e.cachedProposal(p.ref) != nil
+	err := g.spend(e.context.epoch, e.secrets, u, func(c *Change) {
+		if !known {
+			c.put(recordProposal, e.context.epoch, uint32(len(e.proposals)), p.write)
+		}
+	})
+	if err == nil && !known {
+		e.proposals = append(e.proposals, p)
+	}
+	return err
 }
 
 // draft makes a proposal for this group; an own update comes with its secrets.

@@ -101,6 +101,7 @@ func (p *ratchetPair) of(content uint8) *ratchet {
 // when its children are derived, a leaf's when its ratchets are.
 type secretTree struct {
 	leaves   uint32
+	past     bool // of an epoch that is over: there are no handshake ratchets
 	nodes    map[nodeIndex][]byte
 	ratchets map[uint32]*ratchetPair
 }
@@ -150,9 +151,9 @@ func (t *secretTree) view(cs *cryptoSuite, leaf uint32) (descent, error) {
 			d.derived[left(x)], secret, x = l, r, right(x)
 		}
 	}
-	d.pair = &ratchetPair{
-		handshake:   ratchet{secret: cs.expandLabel(secret, "handshake", nil, cs.nh())},
-		application: ratchet{secret: cs.expandLabel(secret, "application", nil, cs.nh())},
+	d.pair = &ratchetPair{application: ratchet{secret: cs.expandLabel(secret, "application", nil, cs.nh())}}
+	if !t.past {
+		d.pair.handshake.secret = cs.expandLabel(secret, "handshake", nil, cs.nh())
 	}
 	return d, nil
 }
@@ -173,4 +174,42 @@ func (t *secretTree) accept(d descent, content uint8, after ratchet) {
 		clear(r.secret)
 	}
 	*r = after
+}
+
+// A use is one generation of one ratchet that a message takes.
+type use struct {
+	d     descent
+	kind  uint8 // content type
+	after ratchet
+	key   messageKey // of a received message
+}
+
+// use makes a use real; of nil there is none.
+func (t *secretTree) use(u *use) {
+	if u != nil {
+		t.accept(u.d, u.kind, u.after)
+		clear(u.key.key)
+	}
+}
+
+// erase overwrites all secrets.
+func (t *secretTree) erase() {
+	for _, s := range t.nodes {
+		clear(s)
+	}
+	for _, p := range t.ratchets {
+		p.erase()
+	}
+}
+
+func (p *ratchetPair) erase() {
+	p.handshake.erase()
+	p.application.erase()
+}
+
+func (x *ratchet) erase() {
+	clear(x.secret)
+	for _, k := range x.skipped {
+		clear(k.key)
+	}
 }

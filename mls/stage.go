@@ -90,16 +90,47 @@ func (g *Group) Apply(s *Staged) error {
 		return ErrStale
 	}
 	o := s.outcome()
-	e.accept(o.use)
-	s.outcome = nil
 	if o.next == nil {
-		g.e = nil
-	} else {
-		g.e = hold(o.next)
-		side := *g.s
-		side.signer = o.signer
-		g.s = &side
+		return g.leave(s)
 	}
+	gone, kept := e.earlier, []*pastEpoch(nil)
+	if p := &g.s.policy; p.keepsPast() {
+		gone, kept = p.over(append(slices.Clone(e.earlier), e.pass(o.use, p.pastAt())))
+	}
+	o.next.earlier = kept
+	if g.s.policy.Store != nil {
+		if err := g.save(o.next.whole()); err != nil {
+			return err
+		}
+	}
+	for _, p := range gone {
+		p.erase()
+	}
+	side := *g.s
+	side.signer = o.signer
+	g.e, g.s, s.outcome = hold(o.next), &side, nil
 	e.erase(o.next)
+	o.forget()
 	return nil
+}
+
+// leave ends the group for this member, which a Commit removes.
+func (g *Group) leave(s *Staged) error {
+	if g.s.policy.Store != nil {
+		if err := g.save(Change{Whole: true}); err != nil {
+			return err
+		}
+	}
+	e, o := g.cur(), s.outcome()
+	g.e, s.outcome = nil, nil
+	e.erase(nil)
+	o.forget()
+	return nil
+}
+
+// forget overwrites the key of the message that brought the Commit.
+func (o *outcome) forget() {
+	if o.use != nil {
+		clear(o.use.key.key)
+	}
 }

@@ -139,7 +139,7 @@ func join(old *epoch, welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Sig
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}
-	return &Group{e: hold(e), s: &side{sg, v, p}}, nil
+	return newGroup(e, &side{sg, v, p})
 }
 
 // joining is one Welcome on its way to an epoch, 12.4.3.1.

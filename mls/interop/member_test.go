@@ -119,6 +119,8 @@ type anybody struct{}
 func (anybody) Validate(mls.Credential, []byte) error { return nil }
 func (anybody) Successor(_, _ mls.Credential) error   { return nil }
 
+func (anybody) Successor(_, _ mls.Credential) error { return nil }
+
 func newOurs(t *testing.T, suite mls.Suite, who, identity string) *ours {
 	t.Helper()
 	policy := mls.DefaultPolicy()

@@ -1,6 +1,6 @@
 // Package mlstest is the contract of what package mls is given, as tests: a
-// signer, which may live in an HSM, passes [Signer], and an authentication
-// service passes [Validator].
+// signer, which may live in an HSM, passes [Signer], an authentication service
+// passes [Validator], and what keeps a group passes [Store].
 package mlstest
 
 import (
