@@ -718,11 +718,17 @@ func (r *room) proposes(by member, c change) {
 // joinsByItself has a newcomer enter by an external commit.
 func (r *room) joinsByItself(m, from member) {
 	r.t.Helper()
-	r.steps++
 	gi, err := from.groupInfo()
 	r.must(err, "%s gives its group info", from.name())
 	commit, err := m.externalJoin(gi)
 	r.must(err, "%s joins by itself", m.name())
+	r.enters(m, commit)
+}
+
+// enters has everybody take the commit by which a newcomer lets itself in.
+func (r *room) enters(m member, commit []byte) {
+	r.t.Helper()
+	r.steps++
 	r.deliver(m, commit, "commit")
 	r.in = append(r.in, m)
 	r.goesOn()

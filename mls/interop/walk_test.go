@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -32,7 +33,8 @@ func TestWalkOfThreeEngines(t *testing.T) {
 				w.step()
 			}
 			if !t.Failed() {
-				fmt.Printf("interop walk of %s+%s suite=%d steps=%d ok\n", tsMLS, coreCrypto, suite, steps)
+				fmt.Printf("interop walk of %s+%s suite=%d steps=%d ok (%d trees that %s does not take)\n",
+					tsMLS, coreCrypto, suite, steps, w.refused, tsMLS)
 			}
 		})
 	}
@@ -43,6 +45,38 @@ type walk struct {
 	draw   *rand.Rand
 	people func() member // somebody new, of an engine that is drawn
 	anchor *ours         // is never removed, so that somebody knows the leaves
+
+	refused int // joins that ts-mls did not follow
+}
+
+// refusesTree: whoever joins by ts-mls wants all nodes above an unmerged leaf to
+// have the same list of unmerged leaves. 12.4.3.1 lets a node higher up have more.
+func refusesTree(m member, err error) bool {
+	x, ok := m.(*theirs)
+	return ok && x.p.engine == tsMLS && err != nil &&
+		strings.Contains(err.Error(), "non-blank intermediate node must list leaf node in its unmerged_leaves")
+}
+
+// adds is a commit of newcomers. Who cannot follow is removed again.
+func (w *walk) adds(by member, newcomers ...member) {
+	w.t.Helper()
+	w.steps++
+	s, err := by.commit(change{add: w.keyPackages(newcomers...)})
+	w.must(err, "%s commits", by.name())
+	w.deliver(by, s.Commit, "commit")
+	var lost []member
+	for _, m := range newcomers {
+		if err := m.join(s.Welcome, nil); refusesTree(m, err) {
+			lost = append(lost, m)
+		} else {
+			w.must(err, "%s joins by the welcome of %s", m.name(), by.name())
+			w.in = append(w.in, m)
+		}
+	}
+	w.goesOn()
+	if w.refused += len(lost); len(lost) > 0 {
+		w.remove(w.anchor, lost...)
+	}
 }
 
 func newWalk(t *testing.T, ts session, other *peer) *walk {
@@ -75,7 +109,7 @@ func (w *walk) step() {
 			newcomers = append(newcomers, w.people())
 		}
 		w.t.Logf("step %d: %s adds %d", w.steps+1, by.name(), len(newcomers))
-		w.add(by, newcomers...)
+		w.adds(by, newcomers...)
 	case what < 5 && len(w.in) > 3:
 		others := slices.DeleteFunc(slices.Clone(w.in), func(m member) bool { return m == by || m == w.anchor })
 		gone := others[w.draw.IntN(len(others))]
@@ -84,7 +118,15 @@ func (w *walk) step() {
 	case what == 5 && len(w.in) < walkMembers:
 		newcomer := w.people()
 		w.t.Logf("step %d: %s joins by itself", w.steps+1, newcomer.name())
-		w.joinsByItself(newcomer, w.anchor)
+		gi, err := w.anchor.groupInfo()
+		w.must(err, "group info")
+		commit, err := newcomer.externalJoin(gi)
+		if refusesTree(newcomer, err) {
+			w.refused++
+			return
+		}
+		w.must(err, "%s joins by itself", newcomer.name())
+		w.enters(newcomer, commit)
 	case what == 6 && by != w.anchor:
 		w.t.Logf("step %d: %s commits the anchor's update", w.steps+1, by.name())
 		w.proposes(w.anchor, change{update: true})
