@@ -1,5 +1,6 @@
 // Package mls is the group encryption that carries every notification:
-// Messaging Layer Security, RFC 9420, on standard library cryptography only.
+// Messaging Layer Security, RFC 9420, on the standard library's cryptography and,
+// for suite 3, on ChaCha20-Poly1305 of golang.org/x/crypto.
 // A comment such as "6.3.1" names a section of RFC 9420.
 //
 // # Contract

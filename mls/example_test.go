@@ -20,6 +20,14 @@ func (k knownKeys) Validate(_ mls.Credential, signatureKey []byte) error {
 	return errors.New("the signature key is not enrolled")
 }
 
+// Successor lets nobody change its name.
+func (k knownKeys) Successor(before, after mls.Credential) error {
+	if before.Type != after.Type || !bytes.Equal(before.Identity, after.Identity) {
+		return errors.New("the member has another name now")
+	}
+	return nil
+}
+
 func check(err error) {
 	if err != nil {
 		panic(err)

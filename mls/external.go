@@ -82,7 +82,7 @@ func (j *entering) enter(gi *groupInfo, tree []byte) (*epoch, []byte, error) {
 
 // look reads the group that the GroupInfo shows and draws an init secret for it.
 func (j *entering) look(gi *groupInfo, given []byte) error {
-	cs, err := groupSuite(gi.context.suite)
+	cs, err := j.policy.suite(gi.context.suite)
 	if err != nil {
 		return err
 	}
@@ -174,9 +174,7 @@ func (j *entering) path() (*transition, error) {
 	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
 		return nil, err
 	}
-	if err := n.resyncsItself(j.validator, j.commit.path); err != nil {
-		return nil, err
-	}
+	n.replacedByPath(e, &j.commit.path.leaf, sender{kind: senderNewMemberCommit, index: x.own})
 	if err := n.validate(e.tree, j.side); err != nil {
 		return nil, err
 	}

@@ -127,5 +127,8 @@ func (x *groupInfo) openTree(cs *cryptoSuite, given []byte, v Validator, p *Poli
 	if err := t.supports(x.context.extensions); err != nil {
 		return nil, err
 	}
+	if err := x.context.extensions.validateSenders(v, p.Limits.Items); err != nil {
+		return nil, err
+	}
 	return t, t.validateCredentials(v)
 }

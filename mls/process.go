@@ -224,7 +224,7 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	if c.sender.index >= uint32(len(senders)) {
 		return nil, refused("external sender %d is not listed", c.sender.index)
 	}
-	return senders[c.sender.index].signatureKey, nil
+	return senders[c.sender.index].SignatureKey, nil
 }
 
 // proposalsMax bounds the proposals that wait in one epoch.

@@ -247,11 +247,5 @@ func (t *tree) anyLeaf(is func(*leafNode) bool) bool {
 // sameClient says that two leaves present the same client, 11.3: the credential is
 // the same, or the application says that one succeeds the other.
 func sameClient(v Validator, before, after *leafNode) bool {
-	if bytes.Equal(encode(before.credential.write), encode(after.credential.write)) {
-		return true
-	}
-	s, ok := v.(interface {
-		Successor(before, after Credential) error
-	})
-	return ok && s.Successor(before.credential, after.credential) == nil
+	return before.validateSuccessor(v, after) == nil
 }

@@ -386,13 +386,13 @@ func TestSuccessorIsTheSameClient(t *testing.T) {
 	branch := func(v Validator) (*Group, []byte, error) {
 		return old[0].Branch([]byte("sub"), bank.credential(), bank.signer, v, bank.policy, ResumeOptions{KeyPackages: [][]byte{pub}})
 	}
-	_, _, err := branch(anyCredential{})
+	_, _, err := branch(never{})
 	because(t, "a validator without successors", err, ErrRefused, "no member of the group")
 	sub, welcome, err := branch(renaming{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = phone.joinFrom(old[1], welcome, nil, priv)
+	_, err = JoinFrom(old[1], welcome, nil, priv, phone.signer, never{}, phone.policy)
 	because(t, "a joiner whose validator has none", err, ErrRefused, "no member of the group")
 	g, err := JoinFrom(old[1], welcome, nil, priv, phone.signer, renaming{}, phone.policy)
 	if err != nil {
@@ -404,14 +404,15 @@ func TestSuccessorIsTheSameClient(t *testing.T) {
 	again, leaf := newPerson(t, X25519AES128, "phone 2"), uint32(1)
 	old[0].s.policy.AllowExternal, old[2].s.policy.AllowExternal = true, true
 	gi := externalInfo(t, old[0], GroupInfoOptions{})
-	_, _, err = ExternalJoin(gi, nil, again.credential(), again.signer, anyCredential{}, again.policy, ExternalOptions{Resync: &leaf})
-	because(t, "a resync without successors", err, ErrRefused, "another member")
+	_, _, err = ExternalJoin(gi, nil, again.credential(), again.signer, never{}, again.policy, ExternalOptions{Resync: &leaf})
+	because(t, "a resync without successors", err, ErrRefused, "another credential")
 	own, commit, err := ExternalJoin(gi, nil, again.credential(), again.signer, renaming{}, again.policy, ExternalOptions{Resync: &leaf})
 	if err != nil {
 		t.Fatal(err)
 	}
+	old[2].s.validator = never{}
 	_, err = old[2].Process(commit)
-	because(t, "a member whose validator has none", err, ErrRefused, "another member")
+	because(t, "a member whose validator has none", err, ErrRefused, "another credential")
 	for _, i := range []int{0, 2} {
 		old[i].s.validator = renaming{}
 		mustFollow(t, old[i], commit)

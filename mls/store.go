@@ -167,7 +167,7 @@ func Load(sg Signer, v Validator, p Policy) (*Group, error) {
 	for _, r := range stored {
 		own = append(own, Record{r.Key, bytes.Clone(r.Data)})
 	}
-	e, err := readRecords(own, p.Limits)
+	e, err := readRecords(own, &p)
 	if err != nil {
 		return nil, fmt.Errorf("load group: %w", err)
 	}

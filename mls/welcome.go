@@ -88,7 +88,7 @@ func (x *welcome) openSecrets(k *keyPackagePrivate, items int) (*groupSecrets, e
 // openGroupInfo decrypts the GroupInfo under the Welcome's key.
 func (x *welcome) openGroupInfo(cs *cryptoSuite, member []byte, items int) (*groupInfo, error) {
 	key, nonce := cs.welcomeKey(member)
-	aead, err := cs.gcm(key)
+	aead, err := cs.content(key)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +124,9 @@ func join(old *epoch, welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Sig
 	}
 	if m.welcome == nil {
 		return nil, malformed("message is no welcome")
+	}
+	if _, err := p.suite(kp.k().suite.id); err != nil {
+		return nil, err
 	}
 	if !bytes.Equal(sg.Public(), kp.k().kp.leaf.signatureKey) {
 		return nil, refused("signer is not that of the key package")
