@@ -12,6 +12,7 @@ import (
 type anybody struct{}
 
 func (anybody) Validate(mls.Credential, []byte) error { return nil }
+func (anybody) Successor(_, _ mls.Credential) error   { return errors.New("another name") }
 
 // TestNewGroupsAreStored: a group that an outsider enters, that follows another or
 // branches off it is in its store when the call returns; where the call fails,
