@@ -55,10 +55,11 @@ func (p *person) joinFrom(old *Group, welcome, tree []byte, kp *KeyPackageSecret
 	return JoinFrom(old, welcome, tree, kp, p.signer, anyCredential{}, p.policy)
 }
 
-// TestReInit: a group goes on as another one, in its own suite or another (11.2).
+// TestReInit: a group goes on as another one, in its own suite or another (11.2),
+// one against quantum computers too.
 // Who proposed, who committed and who makes the new group are three members.
 func TestReInit(t *testing.T) {
-	for _, s := range [][2]Suite{{X25519AES128, X25519AES128}, {X25519AES128, P256AES128}, {P256AES128, X25519AES128}, {P256AES128, P384AES256}} {
+	for _, s := range [][2]Suite{{X25519AES128, X25519AES128}, {X25519AES128, P256AES128}, {P256AES128, X25519AES128}, {P256AES128, P384AES256}, {X25519AES128, X25519MLKEM768}} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			ext := []Extension{{extRequiredCapabilities, encode(func(w *writer) {
 				w.u16list(nil)
