@@ -232,6 +232,18 @@ func TestReInitIsChecked(t *testing.T) {
 			t.Fatalf("the honest group: %v", err)
 		}
 		converse(t, next, g)
+
+		// More may come along than were there (12.4.3.1).
+		_, more, _ := renewed(t, []*person{newPerson(t, s[1], "stranger")}, s[1])
+		next, welcome, err = old[0].ReInit(maker.credential(), maker.signer, anyCredential{}, maker.policy,
+			ResumeOptions{KeyPackages: append(more, pubs[1:]...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g, err = again[1].joinFrom(old[1], welcome, nil, privs[1]); err != nil || len(g.Members()) != 4 {
+			t.Fatalf("a group of the old members and one more: %v", err)
+		}
+		converse(t, next, g)
 	}
 }
 
