@@ -1,5 +1,6 @@
 # make test       everything that must hold, on a fresh Debian machine with Go 1.26
 # make test-long  the same properties, longer: crashes, fuzzing, load
+# make test-interop  package mls against two foreign engines in Node, check by check
 # make bench      the figures of docs/PERFORMANCE.md
 # make lint       format, vet, modules
 # make vectors    write spec/vectors again
@@ -7,13 +8,21 @@ GO ?= go
 GOFLAGS ?= -buildvcs=false
 export GOFLAGS
 
-.PHONY: test test-long bench lint build vectors
+.PHONY: test test-long test-interop peers bench lint build vectors
 
-test: lint
+test: lint peers
 	$(GO) test -timeout 20m ./...
 
-test-long:
+test-long: peers
 	SEALPOST_LONG=1 $(GO) test -timeout 80m ./...
+
+test-interop: peers
+	SEALPOST_INTEROP=required $(GO) test -count=1 -v ./mls/interop
+
+# Where the engines cannot be had, their tests say so and are skipped, or fail
+# where they were asked for.
+peers:
+	-@mls/interop/install.sh
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchmem . ./mls ./internal/...

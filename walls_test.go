@@ -146,6 +146,29 @@ func TestPureRoomsReachNoWorld(t *testing.T) {
 	}
 }
 
+// Package mls stands on the standard library's cryptography, so that what holds
+// every secret can be reviewed. The one exception is ChaCha20-Poly1305: cipher
+// suite 3 encrypts content with it, and the standard library has it inside HPKE
+// and TLS only.
+func TestMLSStandsOnTheStandardLibrary(t *testing.T) {
+	const exception = "golang.org/x/crypto/chacha20poly1305"
+	seen := false
+	for _, p := range list(t) {
+		if p.ImportPath != "/mls" {
+			continue
+		}
+		for _, dep := range p.Imports {
+			seen = seen || dep == exception
+			if first, _, _ := strings.Cut(dep, "/"); dep != exception && (first == "" || strings.Contains(first, ".")) {
+				t.Errorf("%s imports %s: it may import the standard library and, for cipher suite 3, %s", p.ImportPath, dep, exception)
+			}
+		}
+	}
+	if !seen {
+		t.Errorf("mls does not import %s: take the exception away", exception)
+	}
+}
+
 // The judge runs in a browser too. Compiling for it takes half a minute on a
 // cold cache, so the long suite does it.
 func TestEvidenceBuildsForTheBrowser(t *testing.T) {

@@ -141,3 +141,6 @@ type validator func(c mls.Credential, signatureKey []byte) error
 
 // Validate calls the function.
 func (f validator) Validate(c mls.Credential, signatureKey []byte) error { return f(c, signatureKey) }
+
+// Successor holds a member to its key id.
+func (f validator) Successor(before, after mls.Credential) error { return sameOwner(before, after) }

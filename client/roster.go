@@ -33,6 +33,23 @@ func ownerOf(c mls.Credential) (sealpost.KeyID, error) {
 	return sealpost.KeyID(c.Identity), nil
 }
 
+// sameOwner says whether both credentials are of one key id: a member changes its
+// leaf key by enrolling again, never its name.
+func sameOwner(before, after mls.Credential) error {
+	was, err := ownerOf(before)
+	if err != nil {
+		return err
+	}
+	is, err := ownerOf(after)
+	if err != nil {
+		return err
+	}
+	if was != is {
+		return fmt.Errorf("a leaf of %s became one of %s", was, is)
+	}
+	return nil
+}
+
 // credentialOf is the credential of a key's owner.
 func credentialOf(id sealpost.KeyID) mls.Credential { return mls.BasicCredential(id[:]) }
 

@@ -222,6 +222,9 @@ func (x *sealer) Validate(c mls.Credential, signatureKey []byte) error {
 	return ErrForeignPackage
 }
 
+// Successor holds a member to its key id.
+func (x *sealer) Successor(before, after mls.Credential) error { return sameOwner(before, after) }
+
 func (x *sealer) find(id sealpost.KeyID) *deviceRecord {
 	for i := range x.devices {
 		if x.devices[i].Key.ID() == id {

@@ -218,7 +218,7 @@ func (m *making) finish() (*Staged, error) {
 func (e *epoch) welcome(n *plan, fresh *freshPath, gi *groupInfo, joiner, member []byte) ([]byte, error) {
 	cs := e.cs
 	key, nonce := cs.welcomeKey(member)
-	aead, err := cs.gcm(key)
+	aead, err := cs.content(key)
 	if err != nil {
 		return nil, err
 	}

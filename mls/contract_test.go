@@ -10,13 +10,22 @@ import (
 
 // DESIGN section 5, wall 5.
 func TestSoftwareSigners(t *testing.T) {
-	secret := bytes.Repeat([]byte{7}, 32)
-	for suite, make := range map[mls.Suite]func([]byte) (mls.Signer, error){mls.X25519AES128: mls.NewEd25519Signer, mls.P256AES128: mls.NewP256Signer} {
-		s, err := make(secret)
+	for suite, c := range map[mls.Suite]struct {
+		size int
+		make func([]byte) (mls.Signer, error)
+	}{
+		mls.X25519AES128: {32, mls.NewEd25519Signer}, mls.X25519ChaCha: {32, mls.NewEd25519Signer},
+		mls.P256AES128: {32, mls.NewP256Signer}, mls.P384AES256: {48, mls.NewP384Signer}, mls.P521AES256: {66, mls.NewP521Signer},
+	} {
+		secret := append([]byte{0}, bytes.Repeat([]byte{7}, c.size-1)...) // below every curve's order
+		s, err := c.make(secret)
 		if err != nil {
 			t.Fatal(err)
 		}
 		mlstest.Signer(t, suite, s, secret)
+		if _, err := c.make(secret[1:]); err == nil {
+			t.Errorf("suite %d: a signer of a private key that is too short", suite)
+		}
 	}
 }
 

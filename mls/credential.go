@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/x509"
+	"fmt"
 )
 
 // Credential types, 17.5.
@@ -34,13 +35,38 @@ func X509Credential(chain ...[]byte) Credential {
 	return Credential{Type: CredentialX509, Certificates: chain}
 }
 
-// A Validator is the authentication service of 5.3.1. Validate is called for
-// every leaf that enters the caller's view: at create, add and join, and for
-// the leaves that a received Commit adds or replaces. It decides whether the
-// credential may be used with that signature key; an error refuses the whole
-// operation. It may be called again for a leaf it has seen.
+// A Validator is the authentication service of 5.3.1. Both methods may be called
+// at the same time and change nothing they are shown; an error refuses the whole
+// operation.
+//
+// Validate is called for every leaf that enters the caller's view: at create, add
+// and join, for the leaves that a Commit adds or replaces, and for external
+// senders. It decides whether the credential may be used with that signature key.
+// It may be called again for a leaf it has seen.
+//
+// Successor is called where a member goes on with another credential: its leaf is
+// replaced by an update, by the path of its Commit, or by an external Commit that
+// removes its older leaf (7.3, 12.2). It decides whether both name the same
+// member. Validate is called for the later one apart.
 type Validator interface {
 	Validate(c Credential, signatureKey []byte) error
+	Successor(before, after Credential) error
+}
+
+func (c *Credential) equal(d *Credential) bool {
+	return bytes.Equal(encode(c.write), encode(d.write))
+}
+
+// validateSuccessor asks whether a leaf may take the place of another one of the
+// same member. A credential that stays as it is need not be asked about.
+func (x *leafNode) validateSuccessor(v Validator, after *leafNode) error {
+	if x.credential.equal(&after.credential) {
+		return nil
+	}
+	if err := v.Successor(x.credential, after.credential); err != nil {
+		return fmt.Errorf("%w: succeed another credential: %w", ErrRefused, err)
+	}
+	return nil
 }
 
 func (c *Credential) read(r *reader) {
@@ -85,12 +111,9 @@ func (c *Credential) bindsKey(signatureKey []byte) error {
 	default:
 		return refused("credential type %d", c.Type)
 	}
-	if len(c.Certificates) == 0 {
-		return refused("empty certificate chain")
-	}
-	cert, err := x509.ParseCertificate(c.Certificates[0])
+	cert, err := c.endEntity()
 	if err != nil {
-		return refused("end entity certificate: %v", err)
+		return err
 	}
 	var public []byte
 	switch key := cert.PublicKey.(type) {
@@ -105,4 +128,16 @@ func (c *Credential) bindsKey(signatureKey []byte) error {
 		return refused("certificate is for another key than the leaf's")
 	}
 	return nil
+}
+
+// endEntity is the certificate that names the leaf's owner.
+func (c *Credential) endEntity() (*x509.Certificate, error) {
+	if len(c.Certificates) == 0 {
+		return nil, refused("empty certificate chain")
+	}
+	cert, err := x509.ParseCertificate(c.Certificates[0])
+	if err != nil {
+		return nil, refused("end entity certificate: %v", err)
+	}
+	return cert, nil
 }

@@ -1,5 +1,6 @@
 // Package mls is the group encryption that carries every notification:
-// Messaging Layer Security, RFC 9420, on standard library cryptography only.
+// Messaging Layer Security, RFC 9420, on the standard library's cryptography and,
+// for suite 3, on ChaCha20-Poly1305 of golang.org/x/crypto.
 // A comment such as "6.3.1" names a section of RFC 9420.
 //
 // # Contract
@@ -7,7 +8,10 @@
 // A [Group] is one member's view of one group in its current epoch. [Create]
 // makes a group of one, [Group.Commit] with its short forms [Group.Add] and
 // [Group.Remove] stages a Commit, [Group.Apply] enters the epoch it starts, [Join]
-// enters it from a Welcome. [Group.Propose] asks others to commit a change.
+// enters it from a Welcome. [Group.Propose] asks others to commit a change. Who is
+// outside enters by [ExternalJoin] and proposes by [ExternalProposal] and
+// [SelfAddProposal]. [Group.ReInit] and [Group.Branch] make a group from another
+// one, [JoinFrom] enters it.
 // [Group.Protect] seals one application message, [Group.Process] opens one
 // message of any kind. Process is all or nothing: on an error the group is
 // exactly what it was. A Commit that it opens is staged: the group changes only

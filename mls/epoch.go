@@ -23,6 +23,7 @@ type epoch struct {
 	past            []pastPSK    // ascending by epoch
 	earlier         []*pastEpoch // ascending by epoch
 	reInit          *reInit      // that closed the group: nothing may be sent any more, 12.1.5
+	origin          *origin      // of epoch 0 of a group that follows another
 }
 
 func (e *epoch) closed() bool { return e.reInit != nil }

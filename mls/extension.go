@@ -1,6 +1,9 @@
 package mls
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // Extension types, 17.3.
 const (
@@ -22,12 +25,21 @@ type extension struct {
 
 type extensions []extension
 
-// An Extension is one of a group's, 13. Its data is the encoding of its type.
+// An Extension is one of a group's context, 13. Data is the encoding that its
+// type defines.
 type Extension struct {
 	Type uint16
 	Data []byte
 }
 
+// Bounds of a list of extensions that this member makes; received ones are
+// bounded by their message.
+const (
+	ownExtensionsMax    = 64      // extensions in one list
+	ownExtensionDataMax = 1 << 16 // bytes in one of them
+)
+
+// extensionsOf copies a caller's list. What it holds is judged by check.
 func extensionsOf(list []Extension) extensions {
 	var out extensions
 	for _, x := range list {
@@ -36,9 +48,15 @@ func extensionsOf(list []Extension) extensions {
 	return out
 }
 
-// unique holds a list of our own making to what read refuses.
-func (x extensions) unique() error {
+// check holds a list of our own making to its bounds and to what read refuses.
+func (x extensions) check() error {
+	if len(x) > ownExtensionsMax {
+		return refused("%d extensions, more than %d", len(x), ownExtensionsMax)
+	}
 	for i, e := range x {
+		if len(e.data) > ownExtensionDataMax {
+			return refused("extension type %d of %d bytes, more than %d", e.kind, len(e.data), ownExtensionDataMax)
+		}
 		if _, again := x[i+1:].find(e.kind); again {
 			return refused("extension type %d twice", e.kind)
 		}
@@ -84,6 +102,17 @@ func (x extensions) find(kind uint16) ([]byte, bool) {
 // requiredCapabilities is RequiredCapabilities, 11.1.
 type requiredCapabilities struct{ extensions, proposals, credentials []uint16 }
 
+// RequiredCapabilities is the extension by which a group asks all members, now and
+// later, for support of types, 11.1. Default types are left out: every client has
+// them, and some do not list them. A credential type has no default.
+func RequiredCapabilities(extensions, proposals, credentials []uint16) Extension {
+	return Extension{extRequiredCapabilities, encode(func(w *writer) {
+		w.u16list(slices.DeleteFunc(slices.Clone(extensions), isDefaultExtension))
+		w.u16list(slices.DeleteFunc(slices.Clone(proposals), isDefaultProposal))
+		w.u16list(credentials)
+	})}
+}
+
 func (x *requiredCapabilities) read(r *reader) {
 	x.extensions = r.u16list()
 	x.proposals = r.u16list()
@@ -120,26 +149,58 @@ func (x *requiredCapabilities) meets(c *capabilities) error {
 	return nil
 }
 
-// externalSender is ExternalSender, 12.1.8.1.
-type externalSender struct {
-	signatureKey []byte
-	credential   Credential
+// An ExternalSender is not a member and may send proposals to the group,
+// 12.1.8.1: one of those that the group's context lists.
+type ExternalSender struct {
+	SignatureKey []byte
+	Credential   Credential
 }
 
-func (x *externalSender) read(r *reader) {
-	x.signatureKey = r.vec()
-	x.credential.read(r)
+// ExternalSenders is the extension by which a group lists them. A sender names
+// itself by its place in the list.
+func ExternalSenders(senders ...ExternalSender) Extension {
+	return Extension{extExternalSenders, encode(func(w *writer) {
+		w.nested(func(w *writer) {
+			for i := range senders {
+				w.vec(senders[i].SignatureKey)
+				senders[i].Credential.write(w)
+			}
+		})
+	})}
 }
 
-func (x extensions) externalSenders(items int) ([]externalSender, error) {
+func (x *ExternalSender) read(r *reader) {
+	x.SignatureKey = r.vec()
+	x.Credential.read(r)
+}
+
+// validateSenders asks the authentication service about external senders, 5.3.1,
+// and holds an X.509 one to the key of its certificate as any leaf is.
+func (x extensions) validateSenders(v Validator, items int) error {
+	senders, err := x.externalSenders(items)
+	if err != nil {
+		return fmt.Errorf("read external senders: %w", err)
+	}
+	for _, s := range senders {
+		if err := s.Credential.bindsKey(s.SignatureKey); err != nil {
+			return fmt.Errorf("external sender: %w", err)
+		}
+		if err := v.Validate(s.Credential, s.SignatureKey); err != nil {
+			return fmt.Errorf("%w: validate external sender: %w", ErrRefused, err)
+		}
+	}
+	return nil
+}
+
+func (x extensions) externalSenders(items int) ([]ExternalSender, error) {
 	data, ok := x.find(extExternalSenders)
 	if !ok {
 		return nil, nil
 	}
-	var out []externalSender
+	var out []ExternalSender
 	err := decode(data, items, func(r *reader) {
 		r.list(func(r *reader) {
-			var s externalSender
+			var s ExternalSender
 			s.read(r)
 			out = append(out, s)
 		})

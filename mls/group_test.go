@@ -23,20 +23,22 @@ func newPerson(t testing.TB, s Suite, name string) *person {
 	var sg Signer
 	var err error
 	switch s {
-	case X25519AES128:
+	case X25519AES128, X25519ChaCha, X25519MLKEM768:
 		sg, err = NewEd25519Signer(seed)
-	case P256AES128:
+	case P256AES128, P256MLKEM768:
 		seed[0] &= 0x7f // below the order of the curve
 		sg, err = NewP256Signer(seed)
 	case P384AES256:
-		sg, err = newECDSASigner(p384Scheme, append(make([]byte, 16), seed...))
+		sg, err = NewP384Signer(append(make([]byte, 16), seed...))
 	case P521AES256:
-		sg, err = newECDSASigner(p521Scheme, append(make([]byte, 34), seed...))
+		sg, err = NewP521Signer(append(make([]byte, 34), seed...))
 	}
 	if err != nil {
 		t.Fatalf("signer of %s: %v", name, err)
 	}
-	return &person{name, sg, DefaultPolicy()}
+	p := &person{name, sg, DefaultPolicy()}
+	p.policy.Experimental = s.experimental()
+	return p
 }
 
 func (p *person) credential() Credential { return BasicCredential([]byte(p.name)) }
@@ -52,7 +54,7 @@ func (p *person) create(t testing.TB, s Suite) *Group {
 
 func (p *person) keyPackage(t testing.TB, s Suite) ([]byte, *KeyPackageSecrets) {
 	t.Helper()
-	pub, priv, err := NewKeyPackage(s, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1 << 40, Support: p.policy.Support})
+	pub, priv, err := NewKeyPackage(s, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1 << 40, Support: p.policy.Support, Experimental: p.policy.Experimental})
 	if err != nil {
 		t.Fatalf("key package of %s: %v", p.name, err)
 	}
@@ -166,7 +168,7 @@ func agree(t testing.TB, groups ...*Group) {
 }
 
 func TestTwoMembers(t *testing.T) {
-	for _, s := range []Suite{X25519AES128, P256AES128, P521AES256, P384AES256} {
+	for _, s := range []Suite{X25519AES128, P256AES128, X25519ChaCha, P521AES256, P384AES256, X25519MLKEM768, P256MLKEM768} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			_, _, ga, gb := pair(t, s)
 			agree(t, ga, gb)
@@ -195,7 +197,7 @@ func TestTwoMembers(t *testing.T) {
 // TestGroupLife runs a group of many through adds, removes and key updates, each
 // committed by another member, every member restored from its state every time.
 func TestGroupLife(t *testing.T) {
-	for _, s := range []Suite{X25519AES128, P256AES128} {
+	for _, s := range []Suite{X25519AES128, P256AES128, X25519MLKEM768, P256MLKEM768} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			people := map[uint32]*person{0: newPerson(t, s, "m0")}
 			groups := map[uint32]*Group{0: people[0].create(t, s)}

@@ -1,5 +1,10 @@
 package mls
 
+import (
+	"bytes"
+	"fmt"
+)
+
 // groupInfo is GroupInfo, 12.4.3.
 type groupInfo struct {
 	context         groupContext
@@ -38,16 +43,18 @@ func (x *groupInfo) verify(cs *cryptoSuite, pub []byte) error {
 	return cs.verify(pub, "GroupInfoTBS", encode(x.writeUnsigned), x.signature)
 }
 
-// GroupInfoOptions say what a GroupInfo carries.
+// GroupInfoOptions say what a GroupInfo carries beyond the group's context.
 type GroupInfoOptions struct {
-	// External adds the key to which an external Commit is made (12.4.3.2).
+	// External adds the external public key, with which whoever has the GroupInfo
+	// can make an external Commit ([ExternalJoin]). It serves one join: that join
+	// starts another epoch.
 	External bool
-	// WithoutTree leaves out the ratchet tree, which then goes another way.
+	// WithoutTree leaves the ratchet tree out; see [Group.RatchetTree].
 	WithoutTree bool
 }
 
-// GroupInfo is a signed description of the current epoch, an MLSMessage. It holds
-// no secret, but with the ratchet tree it names all members.
+// GroupInfo is a signed description of the current epoch, an MLSMessage. It
+// holds no secret, but with its tree it names all members.
 func (g *Group) GroupInfo(o GroupInfoOptions) ([]byte, error) {
 	if g.cur() == nil {
 		return nil, ErrRemoved
@@ -57,6 +64,15 @@ func (g *Group) GroupInfo(o GroupInfoOptions) ([]byte, error) {
 		return nil, err
 	}
 	return writeMessage(wireGroupInfo, gi.write), nil
+}
+
+// RatchetTree is the public tree of the current epoch, the ratchet_tree of
+// 12.4.3.3, for those who get a Welcome or a GroupInfo without it.
+func (g *Group) RatchetTree() ([]byte, error) {
+	if g.cur() == nil {
+		return nil, ErrRemoved
+	}
+	return g.cur().tree.encode(), nil
 }
 
 func (e *epoch) groupInfo(sg Signer, o GroupInfoOptions) (*groupInfo, error) {
@@ -72,4 +88,47 @@ func (e *epoch) groupInfo(sg Signer, o GroupInfoOptions) (*groupInfo, error) {
 		gi.extensions = append(gi.extensions, extension{extExternalPub, encode(func(w *writer) { w.vec(pub) })})
 	}
 	return gi, gi.sign(sg)
+}
+
+// openTree finds the ratchet tree of a GroupInfo, in it or given apart, and holds
+// both to each other and to 12.4.3.1, for whoever joins by it.
+func (x *groupInfo) openTree(cs *cryptoSuite, given []byte, v Validator, p *Policy) (*tree, error) {
+	if x.context.suite != cs.id {
+		return nil, refused("group of cipher suite %d", x.context.suite)
+	}
+	encoded, ok := x.extensions.find(extRatchetTree)
+	if !ok {
+		encoded = given
+	}
+	if encoded == nil {
+		return nil, refused("group info carries no ratchet tree and none was given")
+	}
+	t, err := readTree(encoded, p.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("read ratchet tree: %w", err)
+	}
+	signer := t.leaf(x.signer)
+	if signer == nil {
+		return nil, refused("group info is signed by blank leaf %d", x.signer)
+	}
+	if err := x.verify(cs, signer.signatureKey); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(t.rootHash(cs), x.context.treeHash) {
+		return nil, refused("tree hash")
+	}
+	req, err := x.context.extensions.required(p.Limits.Items)
+	if err != nil {
+		return nil, fmt.Errorf("read required capabilities: %w", err)
+	}
+	if err := t.validate(cs, x.context.groupID, req); err != nil {
+		return nil, err
+	}
+	if err := t.supports(x.context.extensions); err != nil {
+		return nil, err
+	}
+	if err := x.context.extensions.validateSenders(v, p.Limits.Items); err != nil {
+		return nil, err
+	}
+	return t, t.validateCredentials(v)
 }

@@ -115,7 +115,8 @@ func TestTwoCommitsAtOnce(t *testing.T) {
 				return must(c.groups[1].Commit(CommitOptions{}))(c.t).Commit
 			},
 			"an outsider's": func(c *circle) []byte {
-				return newOutsider(c.t, "laptop").externalCommit(c.t, c.groups[1], -1, nil)
+				_, msg := newPerson(c.t, X25519AES128, "laptop").enter(c.t, c.groups[1], ExternalOptions{})
+				return msg
 			},
 			"one that removes the committer": func(c *circle) []byte { return must(c.groups[1].Remove(0))(c.t).Commit },
 		} {

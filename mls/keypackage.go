@@ -88,8 +88,11 @@ type KeyPackageOptions struct {
 	// LastResort marks a KeyPackage that may be used more than once, when no
 	// other is left (10, 16.8).
 	LastResort bool
-	// Support is what the leaf advertises beyond RFC 9420 itself.
+	// Support is what the leaf lists beyond RFC 9420's own.
 	Support Support
+	// Experimental admits a suite without a code point of its own, and lets the
+	// leaf say that it has them.
+	Experimental bool
 	// Rand is the source of key material; nil is crypto/rand.
 	Rand io.Reader
 }
@@ -113,20 +116,20 @@ func (KeyPackageSecrets) Format(f fmt.State, _ rune) { io.WriteString(f, "[mls k
 // NewKeyPackage makes a KeyPackage for one suite. pub is a whole MLSMessage to
 // be published; the secrets must be durable before it is.
 func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub []byte, priv *KeyPackageSecrets, err error) {
-	cs, err := groupSuite(s)
+	p := Policy{Experimental: o.Experimental, Rand: o.Rand}.withDefaults()
+	cs, err := p.suite(s)
 	if err != nil {
 		return nil, nil, err
 	}
 	if o.NotAfter < o.NotBefore || o.NotAfter == 0 {
 		return nil, nil, refused("key package lifetime from %d to %d", o.NotBefore, o.NotAfter)
 	}
-	random := Policy{Rand: o.Rand}.withDefaults().Rand
 	kp := &keyPackage{version: versionMLS10, suite: s}
 	k := &keyPackagePrivate{suite: cs, kp: kp}
-	if k.init, kp.initKey, err = cs.freshKeyPair(random); err != nil {
+	if k.init, kp.initKey, err = cs.freshKeyPair(p.Rand); err != nil {
 		return nil, nil, fmt.Errorf("make init key: %w", err)
 	}
-	if k.leaf, err = newLeaf(cs, &kp.leaf, c, sg, o, random); err != nil {
+	if k.leaf, err = newLeaf(cs, &kp.leaf, c, sg, o, p.Rand); err != nil {
 		return nil, nil, err
 	}
 	if o.LastResort {
@@ -137,31 +140,6 @@ func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub [
 	}
 	k.pub, k.ref = encode(kp.write), kp.ref(cs)
 	return writeMessage(wireKeyPackage, kp.write), &KeyPackageSecrets{hold(k)}, nil
-}
-
-// newLeaf fills a signed leaf of source key_package and returns its private key.
-func newLeaf(cs *cryptoSuite, l *leafNode, c Credential, sg Signer, o KeyPackageOptions, random io.Reader) ([]byte, error) {
-	can, err := drawCapabilities(o.LastResort, o.Support, random)
-	if err != nil {
-		return nil, err
-	}
-	priv, pub, err := cs.freshKeyPair(random)
-	if err != nil {
-		return nil, fmt.Errorf("make leaf key: %w", err)
-	}
-	*l = leafNode{
-		encryptionKey: pub,
-		signatureKey:  bytes.Clone(sg.Public()),
-		credential:    c.clone(),
-		capabilities:  can,
-		source:        sourceKeyPackage,
-		notBefore:     o.NotBefore,
-		notAfter:      o.NotAfter,
-	}
-	if err := l.validateForm(cs); err != nil {
-		return nil, err
-	}
-	return priv, l.sign(sg, nil, 0)
 }
 
 // KeyPackageInfo is what a KeyPackage says about its owner. Its signatures are
@@ -175,9 +153,15 @@ type KeyPackageInfo struct {
 	LastResort          bool
 }
 
-// ParseKeyPackage reads and verifies a published KeyPackage.
-func ParseKeyPackage(pub []byte) (KeyPackageInfo, error) {
-	kp, cs, err := readKeyPackage(pub, DefaultLimits())
+// ParseKeyPackage reads and verifies a published KeyPackage under the default
+// policy.
+func ParseKeyPackage(pub []byte) (KeyPackageInfo, error) { return DefaultPolicy().ParseKeyPackage(pub) }
+
+// ParseKeyPackage reads and verifies a published KeyPackage within the policy's
+// limits, of the suites it admits. Lifetimes are not its matter.
+func (p Policy) ParseKeyPackage(pub []byte) (KeyPackageInfo, error) {
+	p = p.withDefaults()
+	kp, cs, err := p.readKeyPackage(pub)
 	if err != nil {
 		return KeyPackageInfo{}, err
 	}
@@ -191,15 +175,15 @@ func ParseKeyPackage(pub []byte) (KeyPackageInfo, error) {
 	}, nil
 }
 
-func readKeyPackage(pub []byte, lim Limits) (*keyPackage, *cryptoSuite, error) {
-	m, err := readMessage(pub, lim)
+func (p *Policy) readKeyPackage(pub []byte) (*keyPackage, *cryptoSuite, error) {
+	m, err := readMessage(pub, p.Limits)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read key package: %w", err)
 	}
 	if m.keyPackage == nil {
 		return nil, nil, malformed("message is no key package")
 	}
-	cs, err := groupSuite(m.keyPackage.suite)
+	cs, err := p.suite(m.keyPackage.suite)
 	return m.keyPackage, cs, err
 }
 

@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -32,32 +33,38 @@ func (x *capabilities) write(w *writer) {
 	w.u16list(x.credentials)
 }
 
-// ownCapabilities are what this package can do. The grease value keeps peers
-// honest about ignoring what they do not know (13.5).
-func ownCapabilities(grease byte, lastResort bool, also Support) capabilities {
-	g := uint16(grease%15)<<12 | uint16(grease%15)<<4 | 0x0a0a
-	c := capabilities{
-		versions:    []uint16{versionMLS10},
-		suites:      append(slices.Clone(groupSuites), g),
-		extensions:  []uint16{g},
-		proposals:   []uint16{g},
-		credentials: []uint16{CredentialBasic, CredentialX509, g},
-	}
-	if lastResort {
-		c.extensions = append(c.extensions, extLastResort)
-	}
-	c.extensions = append(c.extensions, also.Extensions...)
-	c.proposals = append(c.proposals, also.Proposals...)
-	return c
-}
+// supportMax is how many types of each kind a client may add to what it lists.
+const supportMax = 64
 
-// drawCapabilities are ownCapabilities with a random grease value.
-func drawCapabilities(lastResort bool, also Support, random io.Reader) (capabilities, error) {
-	var grease [1]byte
-	if _, err := io.ReadFull(random, grease[:]); err != nil {
+// drawCapabilities are what this package and its caller can do, with a random
+// grease value, which keeps peers honest about ignoring what they do not know
+// (13.5). Default types are supported by every client and never listed (7.2).
+func drawCapabilities(o KeyPackageOptions, random io.Reader) (capabilities, error) {
+	if len(o.Support.Extensions) > supportMax || len(o.Support.Proposals) > supportMax {
+		return capabilities{}, refused("support for more than %d types of a kind", supportMax)
+	}
+	var b [1]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return capabilities{}, fmt.Errorf("read randomness: %w", err)
 	}
-	return ownCapabilities(grease[0], lastResort, also), nil
+	grease := uint16(b[0]%15)<<12 | uint16(b[0]%15)<<4 | 0x0a0a
+	c := capabilities{
+		versions:    []uint16{versionMLS10},
+		suites:      slices.Clone(ownSuites),
+		extensions:  slices.DeleteFunc(slices.Clone(o.Support.Extensions), isDefaultExtension),
+		proposals:   slices.DeleteFunc(slices.Clone(o.Support.Proposals), isDefaultProposal),
+		credentials: []uint16{CredentialBasic, CredentialX509, grease},
+	}
+	if o.Experimental {
+		c.suites = append(c.suites, experimentalSuites...)
+	}
+	if o.LastResort {
+		c.extensions = append(c.extensions, extLastResort)
+	}
+	c.suites = append(c.suites, grease)
+	c.extensions = append(c.extensions, grease)
+	c.proposals = append(c.proposals, grease)
+	return c, nil
 }
 
 // leafNode is LeafNode, 7.2. It is never changed once it is in a tree.
@@ -158,4 +165,29 @@ func (x *leafNode) validateForm(cs *cryptoSuite) error {
 		return refused("encryption key of the leaf")
 	}
 	return x.credential.bindsKey(x.signatureKey)
+}
+
+// newLeaf fills a signed leaf of source key_package and returns its private key.
+func newLeaf(cs *cryptoSuite, l *leafNode, c Credential, sg Signer, o KeyPackageOptions, random io.Reader) ([]byte, error) {
+	can, err := drawCapabilities(o, random)
+	if err != nil {
+		return nil, err
+	}
+	priv, pub, err := cs.freshKeyPair(random)
+	if err != nil {
+		return nil, fmt.Errorf("make leaf key: %w", err)
+	}
+	*l = leafNode{
+		encryptionKey: pub,
+		signatureKey:  bytes.Clone(sg.Public()),
+		credential:    c.clone(),
+		capabilities:  can,
+		source:        sourceKeyPackage,
+		notBefore:     o.NotBefore,
+		notAfter:      o.NotAfter,
+	}
+	if err := l.validateForm(cs); err != nil {
+		return nil, err
+	}
+	return priv, l.sign(sg, nil, 0)
 }

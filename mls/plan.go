@@ -90,16 +90,13 @@ func (e *epoch) checkProposal(p *proposal, from sender) error {
 		if len(p.psk.nonce) != e.cs.nh() {
 			return refused("psk nonce of %d bytes", len(p.psk.nonce))
 		}
-		if p.psk.kind == pskResumption && p.psk.usage != usageApplication {
+		if p.psk.isOrigin() && !e.origin.is(&p.psk) {
 			return refused("resumption psk of usage %d outside its operation", p.psk.usage)
 		}
 	case proposalReInit:
 		if p.reInit.version < versionMLS10 {
 			return refused("reinit to protocol version %d", p.reInit.version)
 		}
-		return p.reInit.extensions.unique()
-	case proposalContextExtensions:
-		return p.extensions.unique()
 	case proposalExternalInit:
 		if from.kind != senderNewMemberCommit {
 			return refused("external init from a member")
@@ -266,19 +263,10 @@ func (n *plan) validate(before *tree, s *side) error {
 			}
 		}
 	}
-	return n.validateSenders(s)
-}
-
-// validateSenders asks about external senders, 5.3.1.
-func (n *plan) validateSenders(s *side) error {
-	senders, err := n.extensions.externalSenders(s.policy.Limits.Items)
-	if err != nil {
-		return fmt.Errorf("read external senders: %w", err)
-	}
-	for _, x := range senders {
-		if err := s.validator.Validate(x.credential, x.signatureKey); err != nil {
-			return fmt.Errorf("%w: validate external sender: %w", ErrRefused, err)
+	for _, r := range n.replaced {
+		if err := r.before.validateSuccessor(s.validator, r.after); err != nil {
+			return fmt.Errorf("leaf %d: %w", r.leaf, err)
 		}
 	}
-	return nil
+	return n.extensions.validateSenders(s.validator, s.policy.Limits.Items)
 }

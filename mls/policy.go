@@ -61,7 +61,7 @@ type Policy struct {
 	PastEpochTTL time.Duration
 	// Store keeps the group's state; nil leaves that to the caller.
 	Store Store
-	// Support is what leaves of this member advertise beyond RFC 9420 itself.
+	// Support is what leaves of this member list beyond RFC 9420's own.
 	Support Support
 	// EncryptHandshake sends proposals and Commits as PrivateMessage: a relay
 	// then sees no more of them than of an application message. Both forms are
@@ -70,12 +70,17 @@ type Policy struct {
 	// AllowProposal is asked before a proposal that came by itself is kept; an
 	// error refuses it, and any Commit that names it. Nil allows all.
 	AllowProposal func(ProposalReceived) error
+	// Experimental admits the suites that have no code point of their own yet:
+	// [X25519MLKEM768] and [P256MLKEM768].
+	Experimental bool
 	// AllowExternal lets a non-member join by an external Commit.
 	AllowExternal bool
 }
 
-// Support lists types that a client understands beside those of RFC 9420, 7.2.
-// A proposal type is one for private use ([CustomProposal]).
+// Support lists the types that a client understands beside the default ones of
+// 7.2, which every client has: they are left out where they are named. A type is
+// listed so that a group may use it; what it means is the application's matter. A
+// proposal type is one for private use ([CustomProposal]).
 type Support struct{ Extensions, Proposals []uint16 }
 
 // DefaultPolicy is strict and has no clock.

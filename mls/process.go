@@ -214,8 +214,8 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	if c.kind != contentProposal {
 		return nil, refused("external sender of content type %d", c.kind)
 	}
-	if k := c.proposal.kind; k == proposalUpdate || k == proposalExternalInit {
-		return nil, refused("external sender of proposal type %d", k)
+	if !externalMay(c.proposal.kind) {
+		return nil, refused("external sender of proposal type %d", c.proposal.kind)
 	}
 	senders, err := e.context.extensions.externalSenders(items)
 	if err != nil {
@@ -224,7 +224,7 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	if c.sender.index >= uint32(len(senders)) {
 		return nil, refused("external sender %d is not listed", c.sender.index)
 	}
-	return senders[c.sender.index].signatureKey, nil
+	return senders[c.sender.index].SignatureKey, nil
 }
 
 // proposalsMax bounds the proposals that wait in one epoch.
@@ -237,6 +237,13 @@ func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	}
 	if err := e.checkProposal(p, a.content.sender); err != nil {
 		return nil, err
+	}
+	if a.content.sender.kind == senderNewMemberProposal {
+		// Anybody can sign it: only the validator tells a stranger, whose proposal
+		// would keep application messages waiting (12.1.8, 12.4).
+		if err := p.add.leaf.validateCredential(g.s.validator); err != nil {
+			return nil, err
+		}
 	}
 	ev := (&sentProposal{from: a.content.sender, proposal: p}).event(a.content.aad)
 	if allow := g.s.policy.AllowProposal; allow != nil {

@@ -28,6 +28,7 @@ type proposal struct {
 	kemOutput  []byte // proposalExternalInit
 	extensions extensions
 	custom     []byte // of a type for private use
+	bare       bool   // the type alone, see SignedProposal
 }
 
 // reInit is ReInit, 12.1.5.
@@ -96,7 +97,9 @@ func (x *proposal) write(w *writer) {
 	case proposalContextExtensions:
 		x.extensions.write(w)
 	default:
-		w.vec(x.custom)
+		if !x.bare {
+			w.vec(x.custom)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ type LeafOptions struct {
 // AddProposal asks for the owner of a KeyPackage to be added, 12.1.1.
 func AddProposal(keyPackage []byte) Proposal {
 	return Proposal{kind: proposalAdd, make: func(d *drafting) (*proposal, error) {
-		kp, _, err := readKeyPackage(keyPackage, d.policy.Limits)
+		kp, _, err := d.policy.readKeyPackage(keyPackage)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,10 @@ func CustomProposal(kind uint16, data []byte) Proposal {
 func plainProposal(p proposal) Proposal {
 	return Proposal{kind: p.kind, make: func(*drafting) (*proposal, error) {
 		made := p
-		return &made, nil
+		if err := p.extensions.check(); err != nil {
+			return nil, err
+		}
+		return &made, p.reInit.extensions.check()
 	}}
 }
 
@@ -205,7 +208,7 @@ func (g *Group) nextLeaf(o LeafOptions) (leafNode, Signer, error) {
 		leaf.credential = o.Credential.clone()
 	}
 	var err error
-	if leaf.capabilities, err = drawCapabilities(false, g.s.policy.Support, g.s.policy.Rand); err != nil {
+	if leaf.capabilities, err = drawCapabilities(g.s.policy.ownLeaf(), g.s.policy.Rand); err != nil {
 		return leaf, nil, err
 	}
 	return leaf, signer, leaf.validateForm(e.cs)

@@ -91,14 +91,14 @@ func (s *sealing) private(a *authContent) (*privateMessage, ratchet, error) {
 		}
 	}
 	key, after := s.cs.ratchetStep(s.ratchet)
-	aead, err := s.cs.gcm(key.key)
+	aead, err := s.cs.content(key.key)
 	if err != nil {
 		return nil, s.ratchet, err
 	}
 	pm.ciphertext = aead.Seal(nil, guarded(key.nonce, sd.guard), plain, pm.contentAAD())
 	clear(key.key)
 	outer := s.cs.senderDataKey(s.senderDataSecret, pm.ciphertext)
-	if aead, err = s.cs.gcm(outer.key); err != nil {
+	if aead, err = s.cs.content(outer.key); err != nil {
 		return nil, s.ratchet, err
 	}
 	pm.senderData = aead.Seal(nil, outer.nonce, encode(sd.write), pm.senderAAD())
@@ -109,7 +109,7 @@ func (s *sealing) private(a *authContent) (*privateMessage, ratchet, error) {
 func (c *cryptoSuite) openSenderData(secret []byte, pm *privateMessage) (senderData, error) {
 	var sd senderData
 	key := c.senderDataKey(secret, pm.ciphertext)
-	aead, err := c.gcm(key.key)
+	aead, err := c.content(key.key)
 	if err != nil {
 		return sd, err
 	}
@@ -123,7 +123,7 @@ func (c *cryptoSuite) openSenderData(secret []byte, pm *privateMessage) (senderD
 // openContent decrypts a message under its key, 6.3.1. Its signature is still to
 // be checked.
 func (c *cryptoSuite) openContent(pm *privateMessage, sd senderData, key messageKey, items int) (*authContent, error) {
-	aead, err := c.gcm(key.key)
+	aead, err := c.content(key.key)
 	if err != nil {
 		return nil, err
 	}

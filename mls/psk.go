@@ -6,6 +6,7 @@ const (
 	pskResumption = 2
 
 	usageApplication = 1
+	usageReInit      = 2
 	usageBranch      = 3
 )
 
@@ -56,6 +57,9 @@ func readPSKs(r *reader) (out []pskID) {
 	})
 	return out
 }
+
+// isOrigin says that a key is the link from one group to another, 11.2 and 11.3.
+func (x *pskID) isOrigin() bool { return x.kind == pskResumption && x.usage != usageApplication }
 
 // pskSecret folds pre-shared keys into one secret, 8.4; without any it is zero.
 func (c *cryptoSuite) pskSecret(ids []pskID, lookup func(pskID) ([]byte, error)) ([]byte, error) {

@@ -16,9 +16,9 @@ import (
 // keystore, an HSM, another process.
 //
 // Public returns the key in its MLS encoding and never changes: 32 bytes of
-// Ed25519, or the 65 bytes of an uncompressed P-256 point. Sign signs the whole
+// Ed25519, or an uncompressed point, 65 bytes of P-256. Sign signs the whole
 // message, not a digest, and returns the MLS encoding: 64 bytes of Ed25519, or
-// an ASN.1 DER ECDSA signature over the message's hash. An error is passed on to
+// an ASN.1 DER ECDSA signature over the message's digest by the suite's hash. An error is passed on to
 // the caller and leaves the group as it was.
 type Signer interface {
 	Public() []byte
@@ -77,7 +77,8 @@ func (s softSigner) Public() []byte                  { return s.public }
 func (s softSigner) Sign(msg []byte) ([]byte, error) { return s.sign(msg) }
 func (s softSigner) Format(f fmt.State, _ rune)      { io.WriteString(f, "[mls signer]") }
 
-// NewEd25519Signer signs in software for [X25519AES128]; seed is 32 bytes.
+// NewEd25519Signer signs in software for [X25519AES128] and [X25519ChaCha]; seed
+// is 32 bytes.
 func NewEd25519Signer(seed []byte) (Signer, error) {
 	if len(seed) != ed25519.SeedSize {
 		return nil, fmt.Errorf("ed25519 seed: want %d bytes, have %d", ed25519.SeedSize, len(seed))
@@ -92,6 +93,14 @@ func NewEd25519Signer(seed []byte) (Signer, error) {
 // NewP256Signer signs in software for [P256AES128]; scalar is 32 bytes, big
 // endian.
 func NewP256Signer(scalar []byte) (Signer, error) { return newECDSASigner(p256Scheme, scalar) }
+
+// NewP384Signer signs in software for [P384AES256]; scalar is 48 bytes, big
+// endian.
+func NewP384Signer(scalar []byte) (Signer, error) { return newECDSASigner(p384Scheme, scalar) }
+
+// NewP521Signer signs in software for [P521AES256]; scalar is 66 bytes, big
+// endian.
+func NewP521Signer(scalar []byte) (Signer, error) { return newECDSASigner(p521Scheme, scalar) }
 
 func newECDSASigner(s ecdsaScheme, scalar []byte) (Signer, error) {
 	key, err := ecdsa.ParseRawPrivateKey(s.curve, scalar)

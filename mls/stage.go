@@ -41,8 +41,9 @@ type Summary struct {
 	Updated []Member
 	// Custom are the proposals of private-use types.
 	Custom []ProposalReceived
-	// ReInit says that the group ends and goes on as another one.
+	// ReInit says that the group ends and goes on as another one, Next.
 	ReInit bool
+	Next   *Reinitialisation
 	// OwnRemoved says that this member is out: the group is of no more use.
 	OwnRemoved bool
 	// AAD is readable by everyone and authenticated.
@@ -67,6 +68,9 @@ func (e *epoch) summary(n *plan, committer sender, path *updatePath, aad []byte)
 		if !external {
 			sum.Updated = append(sum.Updated, memberOf(r.leaf, r.after))
 		}
+	}
+	if n.reInit != nil {
+		sum.Next = n.reInit.public()
 	}
 	for _, p := range n.custom {
 		sum.Custom = append(sum.Custom, p.event(nil))

@@ -133,7 +133,7 @@ func Unmarshal(state []byte, sg Signer, v Validator, p Policy) (*Group, error) {
 	if !slices.IsSortedFunc(stored, compareRecords) {
 		return nil, malformed("records of the group state are out of order")
 	}
-	e, err := readRecords(stored, p.Limits)
+	e, err := readRecords(stored, &p)
 	if err != nil {
 		return nil, fmt.Errorf("read group state: %w", err)
 	}
@@ -156,18 +156,18 @@ func restored(e *epoch, s *side) (*Group, error) {
 
 // readRecords builds an epoch from its records, which it takes over. Each must be
 // in the one encoding that records writes.
-func readRecords(stored []Record, lim Limits) (*epoch, error) {
+func readRecords(stored []Record, p *Policy) (*epoch, error) {
 	slices.SortFunc(stored, compareRecords)
-	e, err := readEpoch(stored, lim)
+	e, err := readEpoch(stored, p)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range stored {
-		if err := e.readRecord(r, lim); err != nil {
+		if err := e.readRecord(r, p.Limits); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.check(lim); err != nil {
+	if err := e.check(p.Limits); err != nil {
 		return nil, err
 	}
 	again := e.records()
@@ -182,7 +182,7 @@ func readRecords(stored []Record, lim Limits) (*epoch, error) {
 
 // readEpoch reads the record of the epoch and those of past ones, on which the
 // others depend.
-func readEpoch(stored []Record, lim Limits) (*epoch, error) {
+func readEpoch(stored []Record, p *Policy) (*epoch, error) {
 	e := &epoch{keys: new(epochSecrets), privs: make(map[nodeIndex][]byte)}
 	var encodedTree []byte
 	var err error
@@ -191,9 +191,9 @@ func readEpoch(stored []Record, lim Limits) (*epoch, error) {
 		case recordEpoch:
 			err = decode(r.Data, len(r.Data), func(r *reader) { encodedTree = e.read(r) })
 		case recordPast:
-			p := new(pastEpoch)
-			err = decode(r.Data, len(r.Data), p.read)
-			e.earlier = append(e.earlier, p)
+			past := new(pastEpoch)
+			err = decode(r.Data, len(r.Data), past.read)
+			e.earlier = append(e.earlier, past)
 		}
 		if err != nil {
 			return nil, err
@@ -202,10 +202,10 @@ func readEpoch(stored []Record, lim Limits) (*epoch, error) {
 	if encodedTree == nil {
 		return nil, malformed("group state without an epoch")
 	}
-	if e.cs, err = groupSuite(e.context.suite); err != nil {
+	if e.cs, err = p.suite(e.context.suite); err != nil {
 		return nil, err
 	}
-	if e.tree, err = readTree(encodedTree, lim); err != nil {
+	if e.tree, err = readTree(encodedTree, p.Limits); err != nil {
 		return nil, err
 	}
 	e.secrets = &secretTree{leaves: e.tree.leaves(), nodes: make(map[nodeIndex][]byte), ratchets: make(map[uint32]*ratchetPair)}

@@ -132,11 +132,15 @@ func (t *tree) storedParentHash(x nodeIndex) []byte {
 	return nil
 }
 
-// supports says that every member knows the extensions of the group, 13.4.
+// supports says that every member knows the extensions of the group, 13.4, and
+// that they are such as a group's context may carry, 17.3.
 func (t *tree) supports(group extensions) error {
 	for _, e := range group {
-		if isDefaultExtension(e.kind) {
+		switch e.kind {
+		case extRequiredCapabilities, extExternalSenders:
 			continue
+		case extApplicationID, extRatchetTree, extExternalPub:
+			return refused("extension type %d does not belong into a group's context", e.kind)
 		}
 		for i := range t.leaves() {
 			if l := t.leaf(i); l != nil && !slices.Contains(l.capabilities.extensions, e.kind) {

@@ -92,15 +92,11 @@ func (n *tally) print(t *testing.T, file string) {
 	}
 }
 
-// suiteOf finds the suite of a case. Without content AEAD a case can still test
-// hashes and HPKE; needAEAD says that this one cannot.
-func suiteOf(id Suite, needAEAD bool) (*cryptoSuite, error) {
+// suiteOf finds the suite of a case.
+func suiteOf(id Suite) (*cryptoSuite, error) {
 	cs, err := lookupSuite(id)
 	if err != nil {
 		return nil, skip(fmt.Sprintf("suite %d: the standard library has no X448 or Ed448", id))
-	}
-	if needAEAD && !cs.content {
-		return nil, skip(fmt.Sprintf("suite %d: the standard library has no ChaCha20-Poly1305 outside HPKE", id))
 	}
 	return cs, nil
 }
@@ -235,7 +231,7 @@ type cryptoBasicsCase struct {
 }
 
 func checkCryptoBasics(c *cryptoBasicsCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -320,7 +316,7 @@ type keyScheduleCase struct {
 }
 
 func checkKeySchedule(c *keyScheduleCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -378,7 +374,7 @@ type secretTreeCase struct {
 // checkSecretTree goes through the leaves from both ends, so that the order in
 // which ratchets are derived does not matter.
 func checkSecretTree(c *secretTreeCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -429,7 +425,7 @@ type pskSecretCase struct {
 }
 
 func checkPSKSecret(c *pskSecretCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -457,7 +453,7 @@ type transcriptCase struct {
 }
 
 func checkTranscript(c *transcriptCase) error {
-	cs, err := suiteOf(c.Suite, false)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}
@@ -483,7 +479,7 @@ type welcomeCase struct {
 }
 
 func checkWelcome(c *welcomeCase) error {
-	cs, err := suiteOf(c.Suite, true)
+	cs, err := suiteOf(c.Suite)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (x *welcome) openSecrets(k *keyPackagePrivate, items int) (*groupSecrets, e
 // openGroupInfo decrypts the GroupInfo under the Welcome's key.
 func (x *welcome) openGroupInfo(cs *cryptoSuite, member []byte, items int) (*groupInfo, error) {
 	key, nonce := cs.welcomeKey(member)
-	aead, err := cs.gcm(key)
+	aead, err := cs.content(key)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +112,11 @@ func Join(welcome []byte, kp *KeyPackageSecrets, sg Signer, v Validator, p Polic
 // tree may be nil if the Welcome carries it. The tree need not be trusted: the
 // Welcome names its hash.
 func JoinWithTree(welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Signer, v Validator, p Policy) (*Group, error) {
+	return join(nil, welcome, ratchetTree, kp, sg, v, p)
+}
+
+// join enters a group that follows old, or follows none if that is nil.
+func join(old *epoch, welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Signer, v Validator, p Policy) (*Group, error) {
 	p = p.withDefaults()
 	m, err := readMessage(welcome, p.Limits)
 	if err != nil {
@@ -120,13 +125,16 @@ func JoinWithTree(welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Signer,
 	if m.welcome == nil {
 		return nil, malformed("message is no welcome")
 	}
+	if _, err := p.suite(kp.k().suite.id); err != nil {
+		return nil, err
+	}
 	if !bytes.Equal(sg.Public(), kp.k().kp.leaf.signatureKey) {
 		return nil, refused("signer is not that of the key package")
 	}
 	if len(ratchetTree) > p.Limits.Message {
 		return nil, malformed("ratchet tree of %d bytes", len(ratchetTree))
 	}
-	j := &joining{k: kp.k(), v: v, p: &p, external: bytes.Clone(ratchetTree)}
+	j := &joining{k: kp.k(), v: v, p: &p, external: bytes.Clone(ratchetTree), old: old}
 	e, err := j.join(m.welcome)
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
@@ -140,6 +148,8 @@ type joining struct {
 	v        Validator
 	p        *Policy
 	external []byte // ratchet tree from elsewhere, or nil
+	old      *epoch // that the new group is to follow, or nil
+	origin   *origin
 }
 
 func (j *joining) join(w *welcome) (*epoch, error) {
@@ -158,7 +168,7 @@ func (j *joining) join(w *welcome) (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := j.tree(gi)
+	t, err := gi.openTree(cs, j.external, j.v, j.p)
 	if err != nil {
 		return nil, err
 	}
@@ -174,60 +184,40 @@ func (j *joining) join(w *welcome) (*epoch, error) {
 	if !cs.checkMAC(keys.confirmation, gi.context.confirmed, gi.confirmationTag) {
 		return nil, refused("confirmation tag of the group info")
 	}
+	if j.origin != nil {
+		if err := j.origin.check(&gi.context, t, j.v); err != nil {
+			return nil, err
+		}
+	}
 	e := newEpoch(cs, gi.context, t, own, privs, keys, encryption)
 	e.confirmationTag = gi.confirmationTag
 	e.interim = cs.interimHash(gi.context.confirmed, gi.confirmationTag)
 	return e, nil
 }
 
-// pskSecret refuses what only belongs to reinitialised and branched groups.
-func (j *joining) pskSecret(ids []pskID) ([]byte, error) {
+// pskSecret finds the pre-shared keys of a Welcome. Of those that link the group to
+// another there may be one, and a Welcome to a group that follows has it.
+func (j *joining) pskSecret(ids []pskID) (_ []byte, err error) {
 	for _, id := range ids {
-		if id.kind == pskResumption && id.usage != usageApplication {
-			return nil, fmt.Errorf("%w: welcome to a reinitialised or branched group", ErrUnsupported)
+		if !id.isOrigin() {
+			continue
+		}
+		if j.origin != nil {
+			return nil, refused("welcome to a group that follows two others")
+		}
+		if j.origin, err = j.originOf(id); err != nil {
+			return nil, err
 		}
 	}
-	return j.k.suite.pskSecret(ids, j.p.externalPSK)
-}
-
-// tree finds the ratchet tree and holds it to the GroupInfo and to 12.4.3.1.
-func (j *joining) tree(gi *groupInfo) (*tree, error) {
-	cs := j.k.suite
-	if gi.context.suite != cs.id {
-		return nil, refused("group of cipher suite %d", gi.context.suite)
+	if j.old != nil && j.origin == nil {
+		return nil, refused("welcome to a group that does not follow the old one")
 	}
-	encoded, ok := gi.extensions.find(extRatchetTree)
-	if !ok {
-		encoded = j.external
-	}
-	if encoded == nil {
-		return nil, refused("welcome carries no ratchet tree and none was given")
-	}
-	t, err := readTree(encoded, j.p.Limits)
-	if err != nil {
-		return nil, fmt.Errorf("read ratchet tree: %w", err)
-	}
-	signer := t.leaf(gi.signer)
-	if signer == nil {
-		return nil, refused("group info is signed by blank leaf %d", gi.signer)
-	}
-	if err := gi.verify(cs, signer.signatureKey); err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(t.rootHash(cs), gi.context.treeHash) {
-		return nil, refused("tree hash")
-	}
-	req, err := gi.context.extensions.required(j.p.Limits.Items)
-	if err != nil {
-		return nil, fmt.Errorf("read required capabilities: %w", err)
-	}
-	if err := t.validate(cs, gi.context.groupID, req); err != nil {
-		return nil, err
-	}
-	if err := t.supports(gi.context.extensions); err != nil {
-		return nil, err
-	}
-	return t, t.validateCredentials(j.v)
+	return j.k.suite.pskSecret(ids, func(id pskID) ([]byte, error) {
+		if j.origin.is(&id) {
+			return j.origin.psk, nil
+		}
+		return j.p.externalPSK(id)
+	})
 }
 
 // privateKeys are the keys of the joiner's leaf and, with a path secret, of the

@@ -43,6 +43,7 @@ func newWorld(t *testing.T, r Rig) *world {
 type anyLeaf struct{}
 
 func (anyLeaf) Validate(mls.Credential, []byte) error { return nil }
+func (anyLeaf) Successor(_, _ mls.Credential) error   { return nil }
 
 func (w *world) must(err error) {
 	w.Helper()

@@ -104,6 +104,7 @@ func (b *bank) start(dispatches bool) {
 type anyLeaf struct{}
 
 func (anyLeaf) Validate(mls.Credential, []byte) error { return nil }
+func (anyLeaf) Successor(_, _ mls.Credential) error   { return nil }
 
 func bankKey(t *testing.T) *sealpost.PrivateKey {
 	t.Helper()

@@ -5,10 +5,12 @@ package mlstest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/sha256"
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,14 +22,25 @@ import (
 
 const callers = 8 // at the same time
 
+// curves are the suites that sign with ECDSA, 17.1; the others take Ed25519.
+var curves = map[mls.Suite]struct {
+	curve elliptic.Curve
+	hash  crypto.Hash
+}{
+	mls.P256AES128: {elliptic.P256(), crypto.SHA256},
+	mls.P384AES256: {elliptic.P384(), crypto.SHA384},
+	mls.P521AES256: {elliptic.P521(), crypto.SHA512},
+}
+
 // Signer holds a signer for a suite to the contract of [mls.Signer]. secret is its
 // private key, nil where the caller does not have it.
 func Signer(t *testing.T, suite mls.Suite, s mls.Signer, secret []byte) {
 	verify := func(msg, sig []byte) bool {
-		if suite == mls.P256AES128 {
-			key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), s.Public())
-			digest := sha256.Sum256(msg)
-			return err == nil && ecdsa.VerifyASN1(key, digest[:], sig)
+		if c, ok := curves[suite]; ok {
+			key, err := ecdsa.ParseUncompressedPublicKey(c.curve, s.Public())
+			h := c.hash.New()
+			h.Write(msg)
+			return err == nil && ecdsa.VerifyASN1(key, h.Sum(nil), sig)
 		}
 		return len(s.Public()) == ed25519.PublicKeySize && len(sig) == ed25519.SignatureSize && ed25519.Verify(s.Public(), msg, sig)
 	}
@@ -87,9 +100,11 @@ func Signer(t *testing.T, suite mls.Suite, s mls.Signer, secret []byte) {
 type everybody struct{}
 
 func (everybody) Validate(mls.Credential, []byte) error { return nil }
+func (everybody) Successor(_, _ mls.Credential) error   { return nil }
 
 // Validator holds one to the contract of [mls.Validator]: it accepts a credential
-// with its key, as often as it is asked, and with no other key.
+// with its key, as often as it is asked, and with no other key; and it takes
+// nobody else for the successor of a member.
 func Validator(t *testing.T, v mls.Validator, honest mls.Credential, key []byte) {
 	identity, kept := bytes.Clone(honest.Identity), bytes.Clone(key)
 	var wg sync.WaitGroup
@@ -97,6 +112,9 @@ func Validator(t *testing.T, v mls.Validator, honest mls.Credential, key []byte)
 		wg.Go(func() {
 			if err := v.Validate(honest, key); err != nil {
 				t.Errorf("the honest leaf: %v", err)
+			}
+			if err := v.Successor(honest, honest); err != nil {
+				t.Errorf("the honest leaf after itself: %v", err)
 			}
 		})
 	}
@@ -116,10 +134,24 @@ func Validator(t *testing.T, v mls.Validator, honest mls.Credential, key []byte)
 	}
 	for name, c := range map[string]mls.Credential{
 		"no credential": {}, "a credential of no type": {Identity: honest.Identity}, "a chain of nothing": mls.X509Credential(),
-		"a part of the identity": mls.BasicCredential(honest.Identity[:1]), "no identity": mls.BasicCredential(nil),
+		"a part of the identity": mls.BasicCredential(honest.Identity[:min(1, len(honest.Identity))]), "no identity": mls.BasicCredential(nil),
 	} {
 		if err := v.Validate(c, another); err == nil {
 			t.Errorf("%s was accepted with another key", name)
 		}
+		if err := v.Successor(honest, c); err == nil {
+			t.Errorf("%s succeeds the honest leaf", name)
+		}
+		if err := v.Successor(c, honest); err == nil {
+			t.Errorf("the honest leaf succeeds %s", name)
+		}
+	}
+	somebody := bytes.Clone(honest.Identity)
+	if len(somebody) == 0 {
+		return // who else a chain could name is the validator's own matter
+	}
+	somebody[0] ^= 1
+	if err := v.Successor(honest, mls.BasicCredential(somebody)); err == nil {
+		t.Error("somebody else succeeds the honest leaf")
 	}
 }
