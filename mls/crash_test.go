@@ -90,7 +90,8 @@ func newConversation(t *testing.T, seed uint64, at int, made, crash bool) *conve
 
 type everybody struct{}
 
-func (everybody) Validate(mls.Credential, []byte) error { return nil }
+func (everybody) Validate(mls.Credential, []byte) error        { return nil }
+func (everybody) Successor(before, after mls.Credential) error { return nil }
 
 func followed(g *mls.Group, commit []byte) error {
 	ev, err := g.Process(commit)
