@@ -191,7 +191,12 @@ var checks = []check{
 	}},
 	{name: "we restart from what was stored at every step", run: func(s *session) {
 		alice, bob, r := s.pair()
-		again := func() { r.must(alice.restart(), "restart"); r.goesOn() }
+		again := func() {
+			for _, restart := range []func() error{alice.restart, alice.reread} {
+				r.must(restart(), "restart")
+				r.goesOn()
+			}
+		}
 		again()
 		r.update(bob)
 		again()
@@ -199,6 +204,12 @@ var checks = []check{
 		again()
 		r.add(bob, s.theirs("carol"))
 		again()
+		late, err := bob.seal(nil, []byte("late"))
+		r.must(err, "seal")
+		r.must(alice.restart(), "restart")
+		r.opens(alice, late, nil, []byte("late"))
+		r.must(alice.restart(), "restart")
+		r.refuses(alice, late, "a replay")
 	}},
 	{name: "exporter under labels and contexts", except: map[string]string{
 		coreCrypto: "it exports under the label \"exporter\" and no context, which every step compares",
@@ -644,6 +655,27 @@ var checks = []check{
 			r.goesOn()
 		}
 	}},
+	{name: "theirs of as many past epochs as we keep, and no more", run: func(s *session) {
+		const keep = 2
+		for _, past := range []int{keep, keep + 1} {
+			alice, bob := s.ours("alice"), s.theirs("bob")
+			alice.policy.PastEpochs = keep
+			r := newRoom(s.t, alice)
+			r.add(alice, bob)
+			first, err := bob.seal(nil, []byte("of a past epoch"))
+			r.must(err, "seal")
+			for range past {
+				r.update(bob)
+			}
+			if past > keep {
+				r.refuses(alice, first, "a message of an epoch too old")
+				continue
+			}
+			r.opens(alice, first, nil, []byte("of a past epoch"))
+			r.refuses(alice, first, "a replay")
+			r.goesOn()
+		}
+	}},
 	{name: "a growing and shrinking group of nine", run: func(s *session) {
 		alice, bob, r := s.pair()
 		all := []member{alice, bob}
@@ -765,6 +797,7 @@ func TestThreeEngines(t *testing.T) {
 	needPeers(t)
 	for _, suite := range suites {
 		t.Run(fmt.Sprintf("suite=%d", suite), func(t *testing.T) {
+			t.Parallel()
 			people := new(int)
 			ts := session{t, suite, startPeer(t, tsMLS), people}
 			cc := session{t, suite, startPeer(t, coreCrypto), people}
