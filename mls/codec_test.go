@@ -9,8 +9,10 @@ import (
 	"testing"
 )
 
-func TestLengthHeader(t *testing.T) {
-	for _, n := range []int{0, 1, 0x3e, 0x3f, 0x40, 0x3ffe, 0x3fff, 0x4000, vectorMax} { // 0x3fff: OpenMLS #2147
+// TestOpenMLS2147_LengthHeaders: the edges between header sizes, 0x3fff above all,
+// and headers that are longer than they need be (2.1.2).
+func TestOpenMLS2147_LengthHeaders(t *testing.T) {
+	for _, n := range []int{0, 1, 0x3e, 0x3f, 0x40, 0x3ffe, 0x3fff, 0x4000, vectorMax} {
 		w := &writer{}
 		w.length(n)
 		r := newReader(w.b, 0)
@@ -58,27 +60,108 @@ func TestReaderStops(t *testing.T) {
 	}
 }
 
-// TestManyExtensions (GHSA-rrmv-c79f-cf5r and its kin): ten thousand extensions
-// are refused at the first that repeats, and by the item limit.
-func TestManyExtensions(t *testing.T) {
-	many := func(kind func(i int) uint16) []byte {
+// TestGHSAw62v_gv48_63rh_ManyExtensions: ten thousand extensions are refused at the
+// first that repeats, and by the item limit; looking for it costs one look-up each.
+func TestGHSAw62v_gv48_63rh_ManyExtensions(t *testing.T) {
+	many := func(n int, kind func(i int) uint16) []byte {
 		var x extensions
-		for i := range 10_000 {
+		for i := range n {
 			x = append(x, extension{kind(i), []byte{}})
 		}
 		return encode(x.write)
 	}
+	distinct := func(i int) uint16 { return uint16(i) }
 	var x extensions
-	if err := decode(many(func(int) uint16 { return 9 }), 1<<20, x.read); !errors.Is(err, ErrMalformed) || len(x) != 1 {
+	if err := decode(many(10_000, func(int) uint16 { return 9 }), 1<<20, x.read); !errors.Is(err, ErrMalformed) || len(x) != 1 {
 		t.Errorf("one type ten thousand times: %v, %d kept", err, len(x))
 	}
 	x = nil
-	if err := decode(many(func(i int) uint16 { return uint16(i) }), 500, x.read); !errors.Is(err, ErrMalformed) || len(x) != 500 {
+	if err := decode(many(10_000, distinct), 500, x.read); !errors.Is(err, ErrMalformed) || len(x) != 500 {
 		t.Errorf("more items than allowed: %v, %d kept", err, len(x))
 	}
 	x = nil
-	if err := decode(many(func(i int) uint16 { return uint16(i) }), 1<<20, x.read); err != nil || len(x) != 10_000 {
+	if err := decode(many(10_000, distinct), 1<<20, x.read); err != nil || len(x) != 10_000 {
 		t.Errorf("within the limit: %v, %d kept", err, len(x))
+	}
+	x = nil
+	if err := decode(many(10_001, func(i int) uint16 { return uint16(i % 10_000) }), 1<<20, x.read); !errors.Is(err, ErrMalformed) || len(x) != 10_000 {
+		t.Errorf("the first one again at the end: %v, %d kept", err, len(x))
+	}
+}
+
+// TestGHSArrmv_c79f_cf5r_ShortBuffers: every message cut at every byte, and every
+// byte made as large as it can be, is an error, never a panic or an allocation
+// that the input does not pay for.
+func TestGHSArrmv_c79f_cf5r_ShortBuffers(t *testing.T) {
+	_, device, msgs := samples(t)
+	for name, msg := range msgs {
+		if _, err := readMessage(msg, DefaultLimits()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for i := range msg {
+			if _, err := readMessage(msg[:i], DefaultLimits()); !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%s cut to %d bytes: %v", name, i, err)
+			}
+			large := bytes.Clone(msg)
+			large[i] = 0xbf // a length header of four bytes, 2.1.2
+			_, _ = device.Process(large)
+		}
+	}
+	claim := encode(func(w *writer) { w.u32(vectorMax | 2<<30) }) // 2^30-1 bytes follow, it says
+	if n := testing.AllocsPerRun(10, func() {
+		r := newReader(claim, 0)
+		r.list(func(*reader) {})
+	}); n > 12 {
+		t.Errorf("a list that is not there costs %v allocations", n)
+	}
+}
+
+// TestGHSAgc79_23g3_8g52_NestedLists: the item limit is one for all lists of an
+// encoding, those in the elements of others too.
+func TestGHSAgc79_23g3_8g52_NestedLists(t *testing.T) {
+	path := &updatePath{leaf: leafNode{source: sourceUpdate, credential: BasicCredential(nil)}}
+	for range 10 {
+		path.nodes = append(path.nodes, updatePathNode{encrypted: make([]hpkeCiphertext, 10)})
+	}
+	const items = 10 + 10*10
+	if err := decode(encode(path.write), items, new(updatePath).read); err != nil {
+		t.Fatalf("as many as allowed: %v", err)
+	}
+	if err := decode(encode(path.write), items-1, new(updatePath).read); !errors.Is(err, ErrMalformed) {
+		t.Errorf("one more than allowed: %v", err)
+	}
+	// An extension's data is opaque until its type is asked for, and bounded again then.
+	inner := RequiredCapabilities(make([]uint16, items), nil, nil)
+	group := extensionsOf([]Extension{inner})
+	if err := decode(encode(group.write), 1, new(extensions).read); err != nil {
+		t.Errorf("one extension: %v", err)
+	}
+	if _, err := group.required(items); err != nil {
+		t.Errorf("as many inside as allowed: %v", err)
+	}
+	if _, err := group.required(items - 1); !errors.Is(err, ErrMalformed) {
+		t.Errorf("one more inside than allowed: %v", err)
+	}
+}
+
+// TestNonMinimalLengths (2.1.2): each length header of a message, written longer
+// than it need be, makes another message, which is refused.
+func TestNonMinimalLengths(t *testing.T) {
+	_, device, msgs := samples(t)
+	group := device.GroupID()
+	for _, name := range []string{"private", "path commit"} {
+		short := append([]byte{byte(len(group))}, group...)
+		long := append([]byte{0x40, byte(len(group))}, group...)
+		msg := bytes.Replace(msgs[name], short, long, 1)
+		if bytes.Equal(msg, msgs[name]) {
+			t.Fatalf("%s does not begin with its group", name)
+		}
+		if _, err := device.Process(msg); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := device.Process(msgs["private"]); err != nil {
+		t.Errorf("as it should be: %v", err)
 	}
 }
 

@@ -124,11 +124,50 @@ func replacements(t *testing.T) map[string]func(v Validator, p *person, c Creden
 				t.Fatal(err)
 			}
 			bank.s.policy.AllowExternal, bank.s.validator = true, v
-			o := &outsider{person: p, leaf: remadeKeyPackage(t, p, func(k *keyPackage) { k.leaf.credential = c }).add.leaf}
-			_, err = bank.Process(o.externalCommit(t, bank, 2))
+			second := uint32(2)
+			_, err = bank.Process(forcedEntry(t, p, c, bank, &second))
 			return err
 		},
 	}
+}
+
+// forcedEntry is an external Commit of p with credential c, by an engine that does
+// not look at it first; resync names p's older leaf.
+func forcedEntry(t *testing.T, p *person, c Credential, g *Group, resync *uint32) []byte {
+	t.Helper()
+	cs := g.cur().cs
+	m, err := readMessage(externalInfo(t, g, GroupInfoOptions{}), DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &entering{side: &side{p.signer, agreeable{}, p.policy.withDefaults()}, o: ExternalOptions{Resync: resync}}
+	if err := errors.Join(j.look(m.groupInfo, nil), j.propose()); err != nil {
+		t.Fatal(err)
+	}
+	n, err := j.before.plan(j.proposed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := n.tree.freeLeaf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, drawn := p.keyPackage(t, g.Suite())
+	template := drawn.k().kp.leaf // newPath signs it again
+	template.credential = c
+	fresh, err := n.tree.newPath(cs, own, template, g.GroupID(), p.signer, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := j.before.provisional(n)
+	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
+		t.Fatal(err)
+	}
+	_, msg, err := j.finish(&transition{plan: n, initSecret: j.initial, own: own, privs: fresh.privs, commitSecret: fresh.commit, pskSecret: cs.zero()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
 }
 
 // leafPlaces are all the ways by which a credential enters a group. Each makes a
@@ -204,8 +243,7 @@ func leafPlaces(t *testing.T) map[string]func(p *person, c Credential) error {
 		"an external commit": func(p *person, c Credential) error {
 			_, g := trio(t, X25519AES128)
 			g[1].s.policy.AllowExternal = true
-			o := &outsider{person: p, leaf: withCredential(p, c).leaf}
-			_, err := g[1].Process(o.externalCommit(t, g[0], -1))
+			_, err := g[1].Process(forcedEntry(t, p, c, g[0], nil))
 			return err
 		},
 		"an external sender": func(p *person, c Credential) error {

@@ -74,9 +74,9 @@ func VerifyDetached(s Suite, signatureKey []byte, label string, content, sig []b
 // A SignedProposal is a statement of one member in the form of a proposal that
 // proposes nothing: a PublicMessage whose proposal is its type alone, while what
 // is said stands in the authenticated data. It is the form of the signed receipts
-// of GSMA RCC.16, as deployed peers are described to send them: the document
-// itself was not at hand. It is signed with the group's context, is never cached
-// and never committed.
+// of GSMA RCC.16 (rcs_signature, 0xf002), bare as deployed peers are described to
+// write it: the document itself was not at hand. It is signed with the group's
+// context, is never cached and never committed.
 type SignedProposal struct {
 	Type   uint16
 	Sender uint32 // leaf

@@ -26,8 +26,9 @@ const externalPSKsMax = 16
 // the confirmation tag, whose key an outsider lacks: a GroupInfo of a group that
 // never was like this makes a Commit that no member takes.
 //
-// The group is used once the members have taken the Commit, and dropped if
-// another one was faster. Members refuse unless their policy allows it.
+// The group must be stored before the Commit is sent; it is used once the members
+// have taken that, and dropped if another one was faster. Members refuse unless
+// their policy allows it.
 func ExternalJoin(groupInfo, ratchetTree []byte, c Credential, sg Signer, v Validator, p Policy, o ExternalOptions) (g *Group, commit []byte, err error) {
 	p = p.withDefaults()
 	m, err := readMessage(groupInfo, p.Limits)
@@ -45,7 +46,10 @@ func ExternalJoin(groupInfo, ratchetTree []byte, c Credential, sg Signer, v Vali
 	if err != nil {
 		return nil, nil, fmt.Errorf("external join: %w", err)
 	}
-	return &Group{e: hold(after), s: j.side}, commit, nil
+	if g, err = newGroup(after, j.side); err != nil {
+		return nil, nil, fmt.Errorf("external join: %w", err)
+	}
+	return g, commit, nil
 }
 
 // entering is one outsider on its way in.
@@ -170,7 +174,7 @@ func (j *entering) path() (*transition, error) {
 	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
 		return nil, err
 	}
-	n.replacedByPath(e, &j.commit.path.leaf, sender{senderNewMemberCommit, x.own})
+	n.replacedByPath(e, &j.commit.path.leaf, sender{kind: senderNewMemberCommit, index: x.own})
 	if err := n.validate(e.tree, j.side); err != nil {
 		return nil, err
 	}

@@ -273,25 +273,17 @@ func TestCVE202671890RemoveOfAnother(t *testing.T) {
 		self, other, nobody := uint32(1), uint32(2), uint32(3)
 		own, honest := phone.enter(t, g[0], ExternalOptions{Resync: &self})
 		before := digest(t, g[0])
-		remove := func(leaf uint32) []byte {
-			return respoil(t, g[0], phone.signer, honest, func(c *framedContent) {
+		for name, leaf := range map[string]uint32{"another": other, "nobody": nobody, "far": 1 << 31} {
+			msg := respoil(t, g[0], phone.signer, honest, func(c *framedContent) {
 				c.commit.proposals[1] = byValue(&proposal{kind: proposalRemove, remove: leaf})
 			})
-		}
-		outsider := &outsider{person: phone, leaf: *own.cur().tree.leaf(self)}
-		for name, c := range map[string]struct {
-			leaf    uint32
-			msg     []byte
-			because string
-		}{
-			"another": {other, outsider.externalCommit(t, g[0], int(other)), "succeed another credential"},
-			"nobody":  {nobody, remove(nobody), "remove of blank leaf"},
-			"far":     {1 << 31, remove(1 << 31), "remove of blank leaf"},
-		} {
-			if _, err := g[0].Process(c.msg); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.because) {
+			reason := "remove of blank leaf"
+			if leaf == other {
+				msg, reason = forcedEntry(t, phone, phone.credential(), g[0], &leaf), "another credential"
+			}
+			if _, err := g[0].Process(msg); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), reason) {
 				t.Errorf("suite %d: remove of %s: %v", s, name, err)
 			}
-			leaf := c.leaf
 			gi := externalInfo(t, g[0], GroupInfoOptions{})
 			if _, _, err := ExternalJoin(gi, nil, phone.credential(), phone.signer, anyCredential{}, phone.policy, ExternalOptions{Resync: &leaf}); !errors.Is(err, ErrRefused) {
 				t.Errorf("suite %d: made a remove of %s: %v", s, name, err)
@@ -323,9 +315,7 @@ func (b binding) Validate(c Credential, key []byte) error {
 	return nil
 }
 
-func (binding) Successor(before, after Credential) error {
-	return anyCredential{}.Successor(before, after)
-}
+func (b binding) Successor(_, _ Credential) error { return nil }
 
 // TestGroupInfoIsChecked: what a joiner by Welcome verifies, one who enters does
 // too. The signature of a member is remade over what is spoiled.
@@ -458,29 +448,35 @@ func TestExternalJoinIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	narrow := joiner.policy
+	narrow, knowing := joiner.policy, joiner.policy
 	narrow.Limits.Leaves = 3
-	many := make([][]byte, externalPSKsMax+1)
+	knowing.PSK = sharedKey("one")
+	many := slices.Repeat([][]byte{[]byte("psk")}, externalPSKsMax+1)
 	for name, c := range map[string]struct {
-		gi []byte
-		c  Credential
-		sg Signer
-		p  Policy
-		o  ExternalOptions
+		gi      []byte
+		c       Credential
+		sg      Signer
+		p       Policy
+		o       ExternalOptions
+		because string
 	}{
-		"a key package":            {kp, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
-		"no external key":          {without, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
-		"cut":                      {honest[:len(honest)-1], joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}},
-		"a member, again":          {honest, joiner.credential(), g[1].s.signer, joiner.policy, ExternalOptions{}},
-		"no credential":            {honest, Credential{}, joiner.signer, joiner.policy, ExternalOptions{}},
-		"a signer of another kind": {honest, joiner.credential(), newPerson(t, P256AES128, "x").signer, joiner.policy, ExternalOptions{}},
-		"a key that is not known":  {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: [][]byte{{1}}}},
-		"too many keys":            {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: many}},
-		"a group too wide":         {honest, joiner.credential(), joiner.signer, narrow, ExternalOptions{}},
+		"a key package":            {kp, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}, "no group info"},
+		"no external key":          {without, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}, "no external public key"},
+		"cut":                      {honest[:len(honest)-1], joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{}, "read group info"},
+		"a member, again":          {honest, joiner.credential(), g[1].s.signer, joiner.policy, ExternalOptions{}, "appears twice"},
+		"no credential":            {honest, Credential{}, joiner.signer, joiner.policy, ExternalOptions{}, "credential"},
+		"a signer of another kind": {honest, joiner.credential(), newPerson(t, P256AES128, "x").signer, joiner.policy, ExternalOptions{}, "signature key"},
+		"a key that is not known":  {honest, joiner.credential(), joiner.signer, joiner.policy, ExternalOptions{PSKs: [][]byte{[]byte("psk")}}, "not known"},
+		"too many keys":            {honest, joiner.credential(), joiner.signer, knowing, ExternalOptions{PSKs: many}, "17 pre-shared keys"},
+		"a group too wide":         {honest, joiner.credential(), joiner.signer, narrow, ExternalOptions{}, "leaves"},
 	} {
-		if _, _, err := ExternalJoin(c.gi, nil, c.c, c.sg, anyCredential{}, c.p, c.o); err == nil {
-			t.Errorf("%s: entered", name)
+		_, _, err := ExternalJoin(c.gi, nil, c.c, c.sg, anyCredential{}, c.p, c.o)
+		if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), c.because) {
+			t.Errorf("%s: %v, want one about %q", name, err, c.because)
 		}
+	}
+	if _, _, err := ExternalJoin(honest, nil, joiner.credential(), joiner.signer, anyCredential{}, knowing, ExternalOptions{PSKs: many[1:]}); err != nil {
+		t.Fatalf("as many keys as may be: %v", err)
 	}
 	if _, _, err := ExternalJoin(honest, nil, joiner.credential(), joiner.signer, anyCredential{}, joiner.policy, ExternalOptions{}); err != nil {
 		t.Fatalf("the honest join: %v", err)
@@ -594,6 +590,7 @@ func TestHPKERSExportLength(t *testing.T) {
 
 // TestExternalCrowd: strangers enter and old selves are replaced in a group with
 // blank leaves, blank parents and unmerged leaves; everybody follows every time.
+// Half of them encrypt what they commit, as far as they can.
 func TestExternalCrowd(t *testing.T) {
 	people, groups := map[uint32]*person{}, map[uint32]*Group{}
 	bank := newPerson(t, X25519AES128, "bank")
@@ -623,7 +620,7 @@ func TestExternalCrowd(t *testing.T) {
 	enter := func(name string, seen uint32, resync *uint32) {
 		t.Helper()
 		p := newPerson(t, X25519AES128, name)
-		p.policy.AllowExternal = true
+		p.policy.AllowExternal, p.policy.EncryptHandshake = true, len(people)%2 == 1
 		own, commit := p.enter(t, groups[seen], ExternalOptions{Resync: resync})
 		spread(own.OwnLeaf(), commit)
 		if resync != nil && own.OwnLeaf() != *resync {
@@ -693,4 +690,32 @@ func FuzzExternalJoin(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTwoOutsidersAtOnce: a GroupInfo serves one join. Who came second is refused,
+// starts over, and neither its own Commit nor the lost one disturbs it.
+func TestTwoOutsidersAtOnce(t *testing.T) {
+	people, g := openTrio(t, P256AES128)
+	first, second := newPerson(t, P256AES128, "tablet"), newPerson(t, P256AES128, "watch")
+	first.policy.AllowExternal = true
+	own, commit := first.enter(t, g[0], ExternalOptions{})
+	lost, late := second.enter(t, g[0], ExternalOptions{})
+	for i := range g {
+		g[i], _ = people[i].take(t, g[i], commit)
+		if _, err := g[i].Process(late); !errors.Is(err, ErrWrongEpoch) {
+			t.Errorf("member %d and the second outsider: %v", i, err)
+		}
+	}
+	if _, err := own.Process(commit); !errors.Is(err, ErrWrongEpoch) {
+		t.Errorf("its own commit: %v", err)
+	}
+	if _, err := lost.Process(mustProtect(t, g[0], "x")); err == nil {
+		t.Error("who came second reads the group")
+	}
+	people, g = append(people, first), append(g, own)
+	again, commit := second.enter(t, own, ExternalOptions{}) // the GroupInfo of who came first
+	for i := range g {
+		g[i], _ = people[i].take(t, g[i], commit)
+	}
+	converse(t, append(g, again)...)
 }

@@ -55,8 +55,7 @@ func TestSupportIsListed(t *testing.T) {
 }
 
 // greasy are changes to a KeyPackage that an honest peer may make and that must
-// not disturb anybody: 13.5, and default types that 7.2 forbids to list (mls-rs
-// 738e250a, #319), which peers list all the same.
+// not disturb anybody (13.5).
 var greasy = map[string]func(*keyPackage){
 	"grease in capabilities": func(k *keyPackage) {
 		for _, list := range []*[]uint16{&k.leaf.capabilities.versions, &k.leaf.capabilities.suites,
@@ -74,10 +73,6 @@ var greasy = map[string]func(*keyPackage){
 	"an application id in the leaf": func(k *keyPackage) {
 		k.leaf.extensions = append(k.leaf.extensions, extension{extApplicationID, []byte("app")})
 	},
-	"default types in capabilities": func(k *keyPackage) {
-		k.leaf.capabilities.extensions = append(k.leaf.capabilities.extensions, 1, 2, 3, 4, 5)
-		k.leaf.capabilities.proposals = append(k.leaf.capabilities.proposals, 1, 2, 3, 4, 5, 6, 7)
-	},
 	"no list but what it must have": func(k *keyPackage) {
 		k.leaf.capabilities = capabilities{versions: []uint16{versionMLS10}, credentials: []uint16{CredentialBasic}}
 	},
@@ -87,45 +82,58 @@ var greasy = map[string]func(*keyPackage){
 // nothing is added, joins, writes, commits, is followed and restored.
 func TestGreaseDisturbsNobody(t *testing.T) {
 	for name, change := range greasy {
-		_, g := trio(t, X25519AES128)
-		p := newPerson(t, X25519AES128, "greasy")
-		_, drawn := p.keyPackage(t, X25519AES128)
-		kp := drawn.k().kp
-		change(kp)
-		resign(t, p, kp)
-		secrets, err := newKeyPackageSecrets(encode(kp.write), drawn.k().init, drawn.k().leaf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pub := writeMessage(wireKeyPackage, kp.write)
-		if _, err := ParseKeyPackage(pub); err != nil {
-			t.Errorf("%s: parse: %v", name, err)
-			continue
-		}
-		staged, err := g[0].Add(pub)
-		if err != nil {
-			t.Errorf("%s: add: %v", name, err)
-			continue
-		}
-		for _, o := range g[1:] {
-			mustFollow(t, o, staged.Commit)
-		}
-		if err := g[0].Apply(staged); err != nil {
-			t.Fatal(err)
-		}
-		own := p.join(t, staged.Welcome, secrets)
-		path := hostile{g: own}.commit(t) // honest, and with the leaf as it was
-		for _, o := range g {
-			mustFollow(t, o, path.Commit)
-		}
-		if err := own.Apply(path); err != nil {
-			t.Fatal(err)
-		}
-		own = p.restore(t, own)
-		agree(t, own, g[0], g[1], g[2])
-		mustOpen(t, g[2], mustProtect(t, own, "hello"), "hello")
-		mustOpen(t, own, mustProtect(t, g[0], "hello"), "hello")
+		t.Run(name, func(t *testing.T) { lifeOf(t, change) })
 	}
+}
+
+// TestMLSRS319_DefaultTypesInCapabilities (738e250a): a peer must not list default
+// types (7.2), and some do. Nobody is left behind for it: a member who refused it
+// would fork the group.
+func TestMLSRS319_DefaultTypesInCapabilities(t *testing.T) {
+	lifeOf(t, func(k *keyPackage) {
+		k.leaf.capabilities.extensions = append(k.leaf.capabilities.extensions, 1, 2, 3, 4, 5)
+		k.leaf.capabilities.proposals = append(k.leaf.capabilities.proposals, 1, 2, 3, 4, 5, 6, 7)
+	})
+}
+
+// lifeOf is that of a member with a changed KeyPackage in a group of others.
+func lifeOf(t *testing.T, change func(*keyPackage)) {
+	_, g := trio(t, X25519AES128)
+	p := newPerson(t, X25519AES128, "greasy")
+	_, drawn := p.keyPackage(t, X25519AES128)
+	kp := drawn.k().kp
+	change(kp)
+	resign(t, p, kp)
+	secrets, err := newKeyPackageSecrets(encode(kp.write), drawn.k().init, drawn.k().leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub := writeMessage(wireKeyPackage, kp.write)
+	if _, err := ParseKeyPackage(pub); err != nil {
+		t.Fatalf("parse: %v", err)
+	}
+	staged, err := g[0].Add(pub)
+	if err != nil {
+		t.Fatalf("add: %v", err)
+	}
+	for _, o := range g[1:] {
+		mustFollow(t, o, staged.Commit)
+	}
+	if err := g[0].Apply(staged); err != nil {
+		t.Fatal(err)
+	}
+	own := p.join(t, staged.Welcome, secrets)
+	path := hostile{g: own}.commit(t) // honest, and with the leaf as it was
+	for _, o := range g {
+		mustFollow(t, o, path.Commit)
+	}
+	if err := own.Apply(path); err != nil {
+		t.Fatal(err)
+	}
+	own = p.restore(t, own)
+	agree(t, own, g[0], g[1], g[2])
+	mustOpen(t, g[2], mustProtect(t, own, "hello"), "hello")
+	mustOpen(t, own, mustProtect(t, g[0], "hello"), "hello")
 }
 
 func resign(t *testing.T, p *person, kp *keyPackage) {
@@ -262,5 +270,85 @@ func TestLeafUsesWhatItLists(t *testing.T) {
 		l.capabilities.extensions = append(slices.Clone(l.capabilities.extensions), 0xf00d)
 	}}.commit(t).Commit); err != nil {
 		t.Errorf("an extension that is listed: %v", err)
+	}
+}
+
+// TestMLSRS323_WrongVersion (1f0959e4): what is not of mls10 is refused, wherever a
+// version stands.
+func TestMLSRS323_WrongVersion(t *testing.T) {
+	x := invite(t, X25519AES128)
+	bank := x.group
+	for _, version := range []uint16{0, 2, 0x0a0a, 0xffff} {
+		kp := *x.secrets.k().kp
+		kp.version = version
+		resign(t, x.phone, &kp)
+		if _, err := ParseKeyPackage(writeMessage(wireKeyPackage, kp.write)); !errors.Is(err, ErrRefused) {
+			t.Errorf("key package of version %d: %v", version, err)
+		}
+		if _, err := bank.Add(writeMessage(wireKeyPackage, kp.write)); !errors.Is(err, ErrRefused) {
+			t.Errorf("add a key package of version %d: %v", version, err)
+		}
+		for name, msg := range map[string][]byte{"key package": x.pub, "welcome": x.staged.Welcome, "commit": x.staged.Commit} {
+			msg = append([]byte{byte(version >> 8), byte(version)}, msg[2:]...)
+			if _, err := readMessage(msg, DefaultLimits()); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s in a message of version %d: %v", name, version, err)
+			}
+		}
+		ctx := append([]byte{byte(version >> 8), byte(version)}, bank.cur().encoded[2:]...)
+		if err := decode(ctx, 1000, new(groupContext).read); !errors.Is(err, ErrMalformed) {
+			t.Errorf("group context of version %d: %v", version, err)
+		}
+		leaf := *x.secrets.k().kp
+		leaf.leaf.capabilities.versions = []uint16{version}
+		resign(t, x.phone, &leaf)
+		if _, err := ParseKeyPackage(writeMessage(wireKeyPackage, leaf.write)); !errors.Is(err, ErrRefused) {
+			t.Errorf("leaf that supports version %d alone: %v", version, err)
+		}
+	}
+	if _, err := x.join(x.staged.Welcome); err != nil {
+		t.Errorf("all of mls10: %v", err)
+	}
+}
+
+// TestTSMLS_CompressedKeys: ts-mls writes compressed P-256 signature keys. 5.1.1
+// knows no such form, of any key; taken here and not there, it would fork a group.
+func TestTSMLS_CompressedKeys(t *testing.T) {
+	_, g := trio(t, P256AES128)
+	sender := newPerson(t, P256AES128, "sender")
+	for name, change := range map[string]func(*keyPackage){
+		"signature key":  func(k *keyPackage) { k.leaf.signatureKey = compress(k.leaf.signatureKey) },
+		"encryption key": func(k *keyPackage) { k.leaf.encryptionKey = compress(k.leaf.encryptionKey) },
+		"init key":       func(k *keyPackage) { k.initKey = compress(k.initKey) },
+	} {
+		p := newPerson(t, P256AES128, "phone")
+		_, priv := p.keyPackage(t, P256AES128)
+		kp := priv.k().kp
+		change(kp)
+		resign(t, p, kp)
+		if _, err := ParseKeyPackage(writeMessage(wireKeyPackage, kp.write)); !errors.Is(err, ErrRefused) {
+			t.Errorf("compressed %s: %v", name, err)
+		}
+	}
+	for name, h := range map[string]hostile{
+		"key of a path": {path: func(p *updatePath) { p.nodes[0].encryptionKey = compress(p.nodes[0].encryptionKey) }},
+		"key of a leaf": {leaf: func(l *leafNode) { l.signatureKey = compress(l.signatureKey) }},
+		"kem output": {path: func(p *updatePath) {
+			for i := range p.nodes {
+				for j := range p.nodes[i].encrypted {
+					p.nodes[i].encrypted[j].kemOutput = compress(p.nodes[i].encrypted[j].kemOutput)
+				}
+			}
+		}},
+	} {
+		h.g = g[0]
+		if _, err := g[1].Process(h.commit(t).Commit); !errors.Is(err, ErrRefused) {
+			t.Errorf("compressed %s: %v", name, err)
+		}
+	}
+	if p256Scheme.validPublic(compress(sender.signer.Public())) || !p256Scheme.validPublic(sender.signer.Public()) {
+		t.Error("a compressed signature key is one, or an uncompressed is none")
+	}
+	if _, err := g[1].Process(hostile{g: g[0]}.commit(t).Commit); err != nil {
+		t.Errorf("no key compressed: %v", err)
 	}
 }

@@ -20,14 +20,14 @@ func externalMay(kind uint16) bool {
 // key, to reinitialise, or to replace the context's extensions (12.1.8). The group
 // must be in the epoch named. Members check the rest.
 func ExternalProposal(groupID []byte, epoch uint64, s Suite, index uint32, p Proposal, sg Signer) ([]byte, error) {
-	cs, err := lookupSuite(s)
+	policy := DefaultPolicy().withDefaults()
+	cs, err := policy.suite(s)
 	if err != nil {
 		return nil, err
 	}
 	if !externalMay(p.kind) {
 		return nil, refused("external sender of proposal type %d", p.kind)
 	}
-	policy := DefaultPolicy().withDefaults()
 	made, err := p.draft(&drafting{cs, groupID, &policy})
 	if err != nil {
 		return nil, fmt.Errorf("external proposal: %w", err)
@@ -44,9 +44,9 @@ func ExternalProposal(groupID []byte, epoch uint64, s Suite, index uint32, p Pro
 // (new_member_proposal, 12.1.8). The group must be in the epoch named. A member
 // that commits it sends the Welcome.
 func SelfAddProposal(groupID []byte, epoch uint64, keyPackage []byte, sg Signer) ([]byte, error) {
-	p := DefaultPolicy()
-	p.Experimental = true // who made a KeyPackage of such a suite asked for it then
-	kp, cs, err := p.readKeyPackage(keyPackage)
+	policy := DefaultPolicy()
+	policy.Experimental = true // who made a KeyPackage of such a suite asked for it then
+	kp, cs, err := policy.readKeyPackage(keyPackage)
 	if err != nil {
 		return nil, err
 	}

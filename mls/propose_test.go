@@ -431,40 +431,6 @@ func TestCustomNeedsAll(t *testing.T) {
 	}
 }
 
-// TestGrease: values of 13.5 in a peer's lists are ignored, and every leaf of
-// ours has some.
-func TestGrease(t *testing.T) {
-	_, g := trio(t, X25519AES128)
-	peer := remadeKeyPackage(t, newPerson(t, X25519AES128, "peer"), func(k *keyPackage) {
-		c := &k.leaf.capabilities
-		c.versions, c.suites = append(c.versions, 0x1a1a), append(c.suites, 0x2a2a)
-		c.extensions, c.proposals, c.credentials = append(c.extensions, 0x3a3a), append(c.proposals, 0x4a4a), append(c.credentials, 0x5a5a)
-		k.leaf.extensions = extensions{{0x3a3a, []byte("grease")}}
-		k.extensions = extensions{{0x6a6a, []byte("grease")}}
-	})
-	staged, err := g[0].stage([]*proposal{peer}, CommitOptions{}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := follow(g[1], staged.Commit); err != nil {
-		t.Errorf("a peer that greases: %v", err)
-	}
-	spoiled := remadeKeyPackage(t, newPerson(t, X25519AES128, "peer"), func(k *keyPackage) {
-		k.leaf.extensions = extensions{{0xf3a3, []byte("not listed")}}
-	})
-	if _, err := g[0].stage([]*proposal{spoiled}, CommitOptions{}, false); !errors.Is(err, ErrRefused) {
-		t.Errorf("a leaf extension that the leaf does not list: %v", err)
-	}
-	for i := range 3 {
-		c := g[0].cur().tree.leaf(uint32(i)).capabilities
-		for name, list := range map[string][]uint16{"suites": c.suites, "extensions": c.extensions, "proposals": c.proposals, "credentials": c.credentials} {
-			if !slices.ContainsFunc(list, func(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }) {
-				t.Errorf("leaf %d has no grease in its %s", i, name)
-			}
-		}
-	}
-}
-
 // TestAllowProposal: the caller refuses a proposal, and with it any Commit that
 // names it.
 func TestAllowProposal(t *testing.T) {

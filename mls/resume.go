@@ -88,11 +88,13 @@ func (g *Group) ReInit(c Credential, sg Signer, v Validator, p Policy, o ResumeO
 	case e.reInit.version != versionMLS10:
 		return nil, nil, fmt.Errorf("%w: reinit to protocol version %d", ErrUnsupported, e.reInit.version)
 	}
+	store := p.Store
+	p.Store = nil
 	next, err = Create(Suite(e.reInit.suite), e.reInit.groupID, c, sg, v, p)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reinit: %w", err)
 	}
-	welcome, err = next.resume(e, usageReInit, e.reInit.extensions, o)
+	welcome, err = next.resume(e, usageReInit, e.reInit.extensions, store, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reinit: %w", err)
 	}
@@ -112,11 +114,13 @@ func (g *Group) Branch(groupID []byte, c Credential, sg Signer, v Validator, p P
 	case e.closed():
 		return nil, nil, refused("group is being reinitialised")
 	}
+	store := p.Store
+	p.Store = nil
 	sub, err = Create(e.cs.id, groupID, c, sg, v, p)
 	if err != nil {
 		return nil, nil, fmt.Errorf("branch: %w", err)
 	}
-	welcome, err = sub.resume(e, usageBranch, e.context.extensions, o)
+	welcome, err = sub.resume(e, usageBranch, e.context.extensions, store, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("branch: %w", err)
 	}
@@ -126,7 +130,7 @@ func (g *Group) Branch(groupID []byte, c Credential, sg Signer, v Validator, p P
 // resume takes a group of one into its first epoch with others, linked to an old
 // group. The link exists in epoch 0 only, which nobody else is in and which is
 // never stored; so do the extensions that the group starts with.
-func (g *Group) resume(old *epoch, usage uint8, ext extensions, o ResumeOptions) (welcome []byte, err error) {
+func (g *Group) resume(old *epoch, usage uint8, ext extensions, store Store, o ResumeOptions) (welcome []byte, err error) {
 	e := g.cur()
 	e.context.extensions = ext
 	e.encoded = e.context.encode()
@@ -148,6 +152,7 @@ func (g *Group) resume(old *epoch, usage uint8, ext extensions, o ResumeOptions)
 	if err := e.origin.check(&after.context, after.tree, g.s.validator); err != nil {
 		return nil, err
 	}
+	g.s.policy.Store = store
 	return s.Welcome, g.Apply(s)
 }
 

@@ -79,6 +79,7 @@ func TestReInit(t *testing.T) {
 			}
 			again, pubs, privs := renewed(t, people, s[1])
 			maker := again[2]
+			maker.policy.EncryptHandshake = s[0] == s[1]
 			next, welcome, err := old[2].ReInit(maker.credential(), maker.signer, anyCredential{}, maker.policy,
 				ResumeOptions{KeyPackages: pubs[:2], WithoutTree: true})
 			if err != nil {
@@ -366,11 +367,11 @@ func TestBranchIsChecked(t *testing.T) {
 	because(t, "from a group that one was removed from", err, ErrRemoved, "")
 }
 
-// renaming lets "phone" go on as "new phone".
+// renaming lets "phone" go on as "phone 2".
 type renaming struct{ anyCredential }
 
 func (renaming) Successor(before, after Credential) error {
-	if string(before.Identity) == "phone" && string(after.Identity) == "new phone" {
+	if string(before.Identity) == "phone" && string(after.Identity) == "phone 2" {
 		return nil
 	}
 	return errors.New("another client")
@@ -380,18 +381,18 @@ func (renaming) Successor(before, after Credential) error {
 // validator decides (11.3).
 func TestSuccessorIsTheSameClient(t *testing.T) {
 	_, old := trio(t, X25519AES128)
-	bank, phone := newPerson(t, X25519AES128, "bank"), newPerson(t, X25519AES128, "new phone")
+	bank, phone := newPerson(t, X25519AES128, "bank"), newPerson(t, X25519AES128, "phone 2")
 	pub, priv := phone.keyPackage(t, X25519AES128)
 	branch := func(v Validator) (*Group, []byte, error) {
 		return old[0].Branch([]byte("sub"), bank.credential(), bank.signer, v, bank.policy, ResumeOptions{KeyPackages: [][]byte{pub}})
 	}
-	_, _, err := branch(anyCredential{})
+	_, _, err := branch(never{})
 	because(t, "a validator without successors", err, ErrRefused, "no member of the group")
 	sub, welcome, err := branch(renaming{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = phone.joinFrom(old[1], welcome, nil, priv)
+	_, err = JoinFrom(old[1], welcome, nil, priv, phone.signer, never{}, phone.policy)
 	because(t, "a joiner whose validator has none", err, ErrRefused, "no member of the group")
 	g, err := JoinFrom(old[1], welcome, nil, priv, phone.signer, renaming{}, phone.policy)
 	if err != nil {
@@ -400,17 +401,18 @@ func TestSuccessorIsTheSameClient(t *testing.T) {
 	converse(t, sub, g)
 
 	// And for who comes back into the same group (12.2).
-	again, leaf := newPerson(t, X25519AES128, "new phone"), uint32(1)
+	again, leaf := newPerson(t, X25519AES128, "phone 2"), uint32(1)
 	old[0].s.policy.AllowExternal, old[2].s.policy.AllowExternal = true, true
 	gi := externalInfo(t, old[0], GroupInfoOptions{})
-	_, _, err = ExternalJoin(gi, nil, again.credential(), again.signer, anyCredential{}, again.policy, ExternalOptions{Resync: &leaf})
-	because(t, "a resync without successors", err, ErrRefused, "succeed another credential")
+	_, _, err = ExternalJoin(gi, nil, again.credential(), again.signer, never{}, again.policy, ExternalOptions{Resync: &leaf})
+	because(t, "a resync without successors", err, ErrRefused, "another credential")
 	own, commit, err := ExternalJoin(gi, nil, again.credential(), again.signer, renaming{}, again.policy, ExternalOptions{Resync: &leaf})
 	if err != nil {
 		t.Fatal(err)
 	}
+	old[2].s.validator = never{}
 	_, err = old[2].Process(commit)
-	because(t, "a member whose validator has none", err, ErrRefused, "succeed another credential")
+	because(t, "a member whose validator has none", err, ErrRefused, "another credential")
 	for _, i := range []int{0, 2} {
 		old[i].s.validator = renaming{}
 		mustFollow(t, old[i], commit)

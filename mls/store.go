@@ -8,10 +8,10 @@ import (
 )
 
 // A Store keeps the state of one group as records. A group whose policy has one
-// writes itself there before Create, Join, Protect, Process, Propose, Commit,
-// Apply, SkipTo, DropProposals or Unmarshal returns: what they return may then
-// be let out at once. On the store's error they return it and the group is as
-// before.
+// writes itself there before Create, Join, ExternalJoin, ReInit, Branch, Protect,
+// Process, Propose, Commit, Apply, SkipTo, DropProposals or Unmarshal returns: what
+// they return may then be let out at once. On the store's error they return it and
+// the group is as before.
 //
 // A message changes a few small records, whatever the size of the group: those of
 // its sender's ratchets. The record of the epoch, with the ratchet tree, is

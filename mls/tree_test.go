@@ -60,8 +60,7 @@ func bigTree(t *testing.T) *Group {
 	return g
 }
 
-// TestTreeIsChecked spoils one property of a tree at a time (mls-rs 4d5ca263,
-// 0ec79562, a1e82101; mlspp fd3fc392; mls-rs 8b8b5216).
+// TestTreeIsChecked spoils one property of a tree at a time.
 func TestTreeIsChecked(t *testing.T) {
 	g := bigTree(t)
 	cs, id := g.cur().cs, g.cur().context.groupID
@@ -113,10 +112,6 @@ func TestTreeIsChecked(t *testing.T) {
 			p.encryptionKey = bytes.Clone(p.encryptionKey)
 			p.encryptionKey[0] ^= 1
 		})
-		cases["parent hash of parent "+string(rune('0'+x))] = with(x, func(p *parentNode) { p.parentHash = make([]byte, 32) })
-		if x != honest.root() {
-			cases["no parent hash at parent "+string(rune('0'+x))] = with(x, func(p *parentNode) { p.parentHash = []byte{} })
-		}
 		cases["an unmerged leaf invented at parent "+string(rune('0'+x))] = with(x, func(p *parentNode) {
 			if first := (x - (1<<level(x) - 1)) / 2; !contains(p.unmerged, first) {
 				p.unmerged = slices.Insert(p.unmerged, 0, first)
@@ -177,6 +172,8 @@ func TestTreeHashCache(t *testing.T) {
 	}
 }
 
+// TestReadTreeIsCanonical (12.4.3.3): a ratchet_tree does not end in a blank node,
+// and its nodes stand where their types may.
 func TestReadTreeIsCanonical(t *testing.T) {
 	honest := bigTree(t).cur().tree.encode()
 	for name, b := range map[string][]byte{
@@ -185,14 +182,6 @@ func TestReadTreeIsCanonical(t *testing.T) {
 		"one blank":        {1, 0},
 		"trailing blank":   encode(func(w *writer) { w.vec(append(bytes.Clone(newReader(honest, 0).vec()), 0)) }),
 		"parent at a leaf": encode(func(w *writer) { w.nested(func(w *writer) { w.u8(1); w.u8(2); (&parentNode{}).write(w) }) }),
-		"unmerged leaves out of order": encode(func(w *writer) {
-			w.nested(func(w *writer) {
-				w.u8(0)
-				w.u8(1)
-				w.u8(2)
-				(&parentNode{unmerged: []uint32{2, 1}}).write(w)
-			})
-		}),
 	} {
 		if _, err := readTree(b, DefaultLimits()); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
@@ -203,5 +192,162 @@ func TestReadTreeIsCanonical(t *testing.T) {
 	}
 	if _, err := readTree(honest, Limits{Message: 1 << 20, Leaves: 100, Items: 5}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("more items than allowed: %v", err)
+	}
+}
+
+// TestMLSRS321_UnsortedUnmergedLeaves (8b8b5216): the list ascends (7.1), so it has
+// no leaf twice either.
+func TestMLSRS321_UnsortedUnmergedLeaves(t *testing.T) {
+	read := func(unmerged ...uint32) error {
+		return decode(encode((&parentNode{unmerged: unmerged}).write), 100, new(parentNode).read)
+	}
+	if err := errors.Join(read(), read(1), read(1, 2, 7)); err != nil {
+		t.Errorf("in order: %v", err)
+	}
+	for _, unmerged := range [][]uint32{{2, 1}, {1, 1}, {1, 3, 2}, {0, 7, 7}} {
+		if err := read(unmerged...); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%v: %v", unmerged, err)
+		}
+	}
+}
+
+// parentHashes are the places in a tree that carry one, with what spoils it.
+func parentHashes(tr *tree) map[nodeIndex]func(*tree, []byte) {
+	out := make(map[nodeIndex]func(*tree, []byte))
+	for x, n := range tr.nodes {
+		switch {
+		case n.parent != nil && len(n.parent.parentHash) > 0:
+			out[nodeIndex(x)] = func(tr *tree, hash []byte) {
+				p := *n.parent
+				p.parentHash = hash
+				tr.set(nodeIndex(x), node{parent: &p})
+			}
+		case n.leaf != nil && n.leaf.source == sourceCommit:
+			out[nodeIndex(x)] = func(tr *tree, hash []byte) {
+				l := *n.leaf
+				l.parentHash = hash
+				tr.set(nodeIndex(x), node{leaf: &l})
+			}
+		}
+	}
+	return out
+}
+
+// TestMLSRS315_EveryParentIsChecked (4d5ca263): one good link does not end the
+// check; whichever parent hash is spoiled, the tree is refused.
+func TestMLSRS315_EveryParentIsChecked(t *testing.T) {
+	honest := bigTree(t).cur().tree
+	if err := honest.validateParents(suite1); err != nil {
+		t.Fatalf("honest tree: %v", err)
+	}
+	places := parentHashes(honest)
+	if len(places) < 5 {
+		t.Fatalf("only %d parent hashes: the tree is too plain", len(places))
+	}
+	for x, spoil := range places {
+		tr := honest.clone()
+		spoil(tr, make([]byte, 32))
+		if err := tr.validateParents(suite1); !errors.Is(err, ErrRefused) {
+			t.Errorf("parent hash of node %d: %v", x, err)
+		}
+	}
+}
+
+// TestMLSRS360_NullParentHash (0ec79562): an empty parent hash is not one that
+// need not be checked.
+func TestMLSRS360_NullParentHash(t *testing.T) {
+	honest := bigTree(t).cur().tree
+	for x, spoil := range parentHashes(honest) {
+		tr := honest.clone()
+		spoil(tr, []byte{})
+		if err := tr.validateParents(suite1); !errors.Is(err, ErrRefused) {
+			t.Errorf("no parent hash at node %d: %v", x, err)
+		}
+	}
+}
+
+// plant is a tree of n members who all came by KeyPackages.
+func plant(t *testing.T, n int) (tr *tree, leaf func() *leafNode, path func(uint32)) {
+	t.Helper()
+	p := newPerson(t, X25519AES128, "p")
+	leaf = func() *leafNode {
+		l := new(leafNode)
+		if _, err := newLeaf(suite1, l, p.credential(), p.signer, KeyPackageOptions{NotAfter: 1}, p.policy.withDefaults().Rand); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	tr = newTree(leaf())
+	for range n - 1 {
+		if _, err := tr.add(leaf()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path = func(i uint32) {
+		t.Helper()
+		if _, err := tr.newPath(suite1, i, *tr.leaf(i), []byte("g"), p.signer, p.policy.withDefaults().Rand); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tr, leaf, path
+}
+
+// TestMLSRSa1e82101_BlankIntermediate (#352): a leaf that came after a path, below
+// nodes that were blank then, changes no parent hash that was honest.
+func TestMLSRSa1e82101_BlankIntermediate(t *testing.T) {
+	tr, leaf, path := plant(t, 8)
+	path(4)
+	tr.remove(5) // blanks 9, 11 and the root
+	path(0)      // the root again, with blank 11 for its sibling
+	if i, err := tr.add(leaf()); err != nil || i != 5 {
+		t.Fatalf("leaf %d: %v", i, err)
+	}
+	if root := tr.nodes[tr.root()]; !tr.nodes[11].blank() || root.blank() || !slices.Equal(root.parent.unmerged, []uint32{5}) {
+		t.Fatal("this tree does not show the case")
+	}
+	if err := tr.validateParents(suite1); err != nil {
+		t.Errorf("honest tree: %v", err)
+	}
+	fresh, err := readTree(tr.encode(), DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.validateParents(suite1); err != nil {
+		t.Errorf("as another member reads it: %v", err)
+	}
+	for x, spoil := range parentHashes(tr) {
+		spoiled := tr.clone()
+		spoil(spoiled, make([]byte, 32))
+		if err := spoiled.validateParents(suite1); !errors.Is(err, ErrRefused) {
+			t.Errorf("parent hash of node %d: %v", x, err)
+		}
+	}
+}
+
+// TestMLSPP430_EmptyLeftSubtree (fd3fc392): where all members of the left half are
+// gone, the root is not in the filtered path, and what hangs below it must still
+// agree on its parent hashes.
+func TestMLSPP430_EmptyLeftSubtree(t *testing.T) {
+	tr, leaf, path := plant(t, 4)
+	path(2)
+	tr.remove(0)
+	tr.remove(1)
+	path(2)
+	if !tr.nodes[tr.root()].blank() || tr.nodes[5].blank() {
+		t.Fatal("this tree does not show the case")
+	}
+	if err := tr.validateParents(suite1); err != nil {
+		t.Errorf("honest tree: %v", err)
+	}
+	if _, err := tr.add(leaf()); err != nil {
+		t.Fatal(err)
+	}
+	path(3)
+	fresh, err := readTree(tr.encode(), DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.validateParents(suite1); err != nil {
+		t.Errorf("after another came and committed: %v", err)
 	}
 }

@@ -294,20 +294,17 @@ func TestKeyPackageRules(t *testing.T) {
 		}
 		return writeMessage(wireKeyPackage, kp.write)
 	}
-	compressed := compress(p.signer.Public())
 	for name, change := range map[string]func(*keyPackage){
-		"wrong version (mls-rs 1f0959e4)": func(k *keyPackage) { k.version = 2 },
-		"another suite":                   func(k *keyPackage) { k.suite = X25519AES128 },
-		"leaf from an update":             func(k *keyPackage) { k.leaf.source = sourceUpdate },
-		"leaf from a commit":              func(k *keyPackage) { k.leaf.source = sourceCommit },
-		"init key is encryption key":      func(k *keyPackage) { k.initKey = k.leaf.encryptionKey },
-		"init key of no curve":            func(k *keyPackage) { k.initKey = make([]byte, 65) },
-		"empty init key":                  func(k *keyPackage) { k.initKey = nil },
-		"encryption key of no curve":      func(k *keyPackage) { k.leaf.encryptionKey = []byte{4} },
-		"compressed signature key":        func(k *keyPackage) { k.leaf.signatureKey = compressed },
-		"another's signature key":         func(k *keyPackage) { k.leaf.signatureKey = weak.signer.Public() },
-		"no mls10":                        func(k *keyPackage) { k.leaf.capabilities.versions = []uint16{7} },
-		"credential it does not support":  func(k *keyPackage) { k.leaf.capabilities.credentials = []uint16{2} },
+		"another suite":                  func(k *keyPackage) { k.suite = X25519AES128 },
+		"leaf from an update":            func(k *keyPackage) { k.leaf.source = sourceUpdate },
+		"leaf from a commit":             func(k *keyPackage) { k.leaf.source = sourceCommit },
+		"init key is encryption key":     func(k *keyPackage) { k.initKey = k.leaf.encryptionKey },
+		"init key of no curve":           func(k *keyPackage) { k.initKey = make([]byte, 65) },
+		"empty init key":                 func(k *keyPackage) { k.initKey = nil },
+		"encryption key of no curve":     func(k *keyPackage) { k.leaf.encryptionKey = []byte{4} },
+		"another's signature key":        func(k *keyPackage) { k.leaf.signatureKey = weak.signer.Public() },
+		"no mls10":                       func(k *keyPackage) { k.leaf.capabilities.versions = []uint16{7} },
+		"credential it does not support": func(k *keyPackage) { k.leaf.capabilities.credentials = []uint16{2} },
 		"extension it does not support": func(k *keyPackage) {
 			k.leaf.extensions = extensions{{0xf00d, []byte{}}}
 		},
