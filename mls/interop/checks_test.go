@@ -77,6 +77,10 @@ var checks = []check{
 		alice, _, r := s.pair()
 		r.say(alice, []byte("message id"), []byte("with authenticated data"))
 	}},
+	{name: "authenticated data of a commit, ours", run: func(s *session) {
+		alice, _, r := s.pair()
+		r.change(alice, change{aad: []byte("commit id")})
+	}},
 	{name: "authenticated data, theirs", except: map[string]string{
 		coreCrypto: "it seals without",
 	}, run: func(s *session) {
@@ -543,14 +547,24 @@ var checks = []check{
 		r := newRoom(s.t, listing{bob, server.Public()})
 		r.in = []member{bob}
 		r.add(bob, alice, carol, dave)
-		for _, x := range []struct{ gone, by member }{{carol, bob}, {dave, alice}} { // it takes no adds
-			p := mls.RemoveProposal(r.seats(x.gone)[0].Leaf)
-			msg, err := mls.ExternalProposal(alice.group.GroupID(), alice.group.Epoch(), s.suite, 0, p, server)
-			r.must(err, "the server proposes")
-			r.deliver(nil, msg, "proposal")
-			r.change(x.by, change{received: true})
-		}
+		r.removedFromOutside(alice, 0, server, carol, bob) // it takes no adds
+		r.removedFromOutside(alice, 0, server, dave, alice)
 		r.has(bob, alice)
+	}},
+	{name: "removals by a sender outside, whom our group lists", except: map[string]string{
+		tsMLS: "it has one sender where 12.1.8.1 has a list",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.theirs("carol"), s.ours("dave")
+		r.add(bob, carol, dave)
+		server, other := s.ours("server"), s.ours("other")
+		r.change(alice, change{extensions: []mls.Extension{mls.ExternalSenders(
+			mls.ExternalSender{SignatureKey: other.signer.Public(), Credential: other.cred},
+			mls.ExternalSender{SignatureKey: server.signer.Public(), Credential: server.cred},
+		)}})
+		r.removedFromOutside(alice, 1, server.signer, dave, bob)
+		r.removedFromOutside(alice, 1, server.signer, carol, alice)
+		r.has(alice, bob)
 	}},
 	{name: "commits that cross: one counts, the other is refused", run: func(s *session) {
 		alice, bob, r := s.pair()
@@ -702,8 +716,7 @@ var checks = []check{
 
 var noResumption = map[string]string{coreCrypto: "it has neither ReInit nor branches"}
 
-// bothCredentials is required_capabilities of 11.1: credentials basic and X.509.
-var bothCredentials = mls.Extension{Type: 3, Data: []byte{0, 0, 4, 0, 1, 0, 2}}
+var bothCredentials = mls.RequiredCapabilities(nil, nil, []uint16{mls.CredentialBasic, mls.CredentialX509})
 
 // reach is what a foreign engine opens as it comes: how many generations may be
 // missing before a message, how far behind the newest one it may be, and how many epochs
@@ -764,6 +777,17 @@ func (r *room) enters(m member, commit []byte) {
 	r.deliver(m, commit, "commit")
 	r.in = append(r.in, m)
 	r.goesOn()
+}
+
+// removedFromOutside has a listed sender propose to remove somebody, and a member
+// commit that.
+func (r *room) removedFromOutside(in *ours, place uint32, server mls.Signer, gone, by member) {
+	r.t.Helper()
+	p := mls.RemoveProposal(r.seats(gone)[0].Leaf)
+	msg, err := mls.ExternalProposal(in.group.GroupID(), in.group.Epoch(), in.suite, place, p, server)
+	r.must(err, "somebody outside proposes")
+	r.deliver(nil, msg, "proposal")
+	r.change(by, change{received: true})
 }
 
 // listing makes a group that lists a sender outside.

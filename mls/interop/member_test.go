@@ -49,6 +49,7 @@ type change struct {
 	leaf       mls.LeafOptions // ours
 	extensions []mls.Extension // those of the group from now on
 	reInit     *successor      // the group ends and goes on as another
+	aad        []byte          // ours: of the commit
 	noTree     bool            // the Welcome comes without the ratchet tree
 }
 
@@ -198,7 +199,7 @@ func (o *ours) commit(c change) (sent, error) {
 }
 
 func (o *ours) stage(c change) (*mls.Staged, error) {
-	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree})
+	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree, AAD: c.aad})
 }
 
 // ours spells a change for package mls.
