@@ -132,7 +132,8 @@ func (e *epoch) pastEpoch(number uint64) *pastEpoch {
 	return e.earlier[at]
 }
 
-// expire overwrites past epochs whose time is over.
+// expire overwrites past epochs whose time is over, or which the policy no longer
+// wants. It is the clock that changes the state here, not the message at hand.
 func (g *Group) expire() error {
 	e := g.cur()
 	if len(e.earlier) == 0 {

@@ -232,6 +232,9 @@ const proposalsMax = 256
 
 func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	e, p := g.cur(), a.content.proposal
+	if e.closed() {
+		return nil, refused("group is being reinitialised")
+	}
 	if len(e.proposals) >= proposalsMax {
 		return nil, refused("%d proposals wait already", proposalsMax)
 	}
