@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -48,6 +49,7 @@ type change struct {
 	leaf       mls.LeafOptions // ours
 	extensions []mls.Extension // those of the group from now on
 	reInit     *successor      // the group ends and goes on as another
+	aad        []byte          // ours: of the commit
 	noTree     bool            // the Welcome comes without the ratchet tree
 }
 
@@ -175,12 +177,12 @@ func (o *ours) keyPackage() (pub []byte, err error) {
 }
 
 func (o *ours) create(groupID []byte) (err error) {
-	o.group, err = mls.Create(o.suite, groupID, o.cred, o.signer, anybody{}, o.policy)
+	o.group, err = mls.Create(o.suite, groupID, o.cred, o.signer, anybody{}, o.stored())
 	return err
 }
 
 func (o *ours) join(welcome, tree []byte) (err error) {
-	o.group, err = mls.JoinWithTree(welcome, tree, o.secrets, o.signer, anybody{}, o.policy)
+	o.group, err = mls.JoinWithTree(welcome, tree, o.secrets, o.signer, anybody{}, o.stored())
 	return err
 }
 
@@ -197,7 +199,7 @@ func (o *ours) commit(c change) (sent, error) {
 }
 
 func (o *ours) stage(c change) (*mls.Staged, error) {
-	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree})
+	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree, AAD: c.aad})
 }
 
 // ours spells a change for package mls.
@@ -254,7 +256,7 @@ func (o *ours) externalJoin(groupInfo []byte) (commit []byte, err error) {
 		leaf := o.group.OwnLeaf()
 		again.Resync = &leaf
 	}
-	o.group, commit, err = mls.ExternalJoin(groupInfo, nil, o.cred, o.signer, anybody{}, o.policy, again)
+	o.group, commit, err = mls.ExternalJoin(groupInfo, nil, o.cred, o.signer, anybody{}, o.stored(), again)
 	return commit, err
 }
 
@@ -274,14 +276,49 @@ func (o *ours) encrypt() error {
 	return o.restart()
 }
 
-// restart is what a crash leaves: the group as it was stored.
-func (o *ours) restart() error {
+// restart is what a crash leaves: the group as its store has it.
+func (o *ours) restart() (err error) {
+	o.group, err = mls.Load(o.signer, anybody{}, o.policy)
+	return err
+}
+
+// reread is a restart by the other way, of a caller that stores for itself.
+func (o *ours) reread() error {
 	b, err := o.group.Marshal()
 	if err != nil {
 		return err
 	}
-	o.group, err = mls.Unmarshal(b, o.signer, anybody{}, o.policy)
+	o.group, err = mls.Unmarshal(b, o.signer, anybody{}, o.stored())
 	return err
+}
+
+// stored is the policy with an empty store, for a group that begins.
+func (o *ours) stored() mls.Policy {
+	o.policy.Store = make(memory)
+	return o.policy
+}
+
+// memory is a store of one group.
+type memory map[string][]byte
+
+func (m memory) Save(c mls.Change) error {
+	if c.Whole {
+		clear(m)
+	}
+	for _, key := range c.Delete {
+		delete(m, key)
+	}
+	for _, r := range c.Put {
+		m[r.Key] = bytes.Clone(r.Data)
+	}
+	return nil
+}
+
+func (m memory) Load() (out []mls.Record, err error) {
+	for key, data := range m {
+		out = append(out, mls.Record{Key: key, Data: bytes.Clone(data)})
+	}
+	return out, nil
 }
 
 // seats lists the members of the group.
