@@ -28,10 +28,8 @@ func (x *senderData) write(w *writer) {
 // senderDataKey derives key and nonce from a sample of the ciphertext, 6.3.2.
 func (c *cryptoSuite) senderDataKey(secret, ciphertext []byte) messageKey {
 	sample := ciphertext[:min(len(ciphertext), c.nh())]
-	return messageKey{
-		key:   c.expandLabel(secret, "key", sample, c.nk),
-		nonce: c.expandLabel(secret, "nonce", sample, nonceSize),
-	}
+	x := c.under(secret)
+	return messageKey{key: x.expand("key", sample, c.nk), nonce: x.expand("nonce", sample, nonceSize)}
 }
 
 // guarded is the nonce with the reuse guard mixed in, 6.3.1.
