@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -231,8 +232,12 @@ func (c *conversation) again(i int) *Sender {
 // each message that was sealed to it once, whatever the order, and every message is
 // sealed to every phone that is to have it.
 func TestConversations(t *testing.T) {
-	const seeds, steps = 24, 90
-	for seed := range uint64(seeds) {
+	const steps = 90
+	seeds := uint64(12)
+	if os.Getenv("SEALPOST_LONG") != "" {
+		seeds = 200
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			c := newConversation(t, seed)
 			var did []string

@@ -347,6 +347,34 @@ func TestWaitForAChangeEnds(t *testing.T) {
 	})
 }
 
+// A replica whose own store is set back to a backup counts its messages anew, which
+// devices blame on it; but it uses no generation again.
+func TestReplicaIsSetBack(t *testing.T) {
+	w := newWorld(t)
+	shared := NewMemoryStore()
+	all := w.replicas(shared, 1)
+	w.enrol("c1", sealpost.EdDSA)
+	send := func(s *Sender) sealpost.MessageID { return must(s.Send(w.ctx, otp("c1", "100001")))(t) }
+	first := send(all[0].Sender)
+	backup := &memoryStore{data: families{}}
+	for _, of := range all[0].own.(*memoryStore).data {
+		for k, v := range of {
+			backup.data.put(k, v)
+		}
+	}
+	send(all[0].Sender)
+	again := w.newReplica(shared, backup, 0)
+	send(again)
+	send(again)
+	// The first message is in both stores.
+	if err := backup.Update(func(tx Tx) error { return tx.Delete(messageKey(first)) }); err != nil {
+		t.Fatal(err)
+	}
+	if n := wantOnce(t, all[0].own, backup); n != 4 {
+		t.Errorf("%d generations, want 4", n)
+	}
+}
+
 // A replica's number belongs to one store: another one would count anew.
 func TestReplicaNumbers(t *testing.T) {
 	w := newWorld(t)

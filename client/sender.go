@@ -104,6 +104,7 @@ type Sender struct {
 	cfg        SenderConfig
 	shared     Store // what all replicas have; Store, where there is one
 	replicated bool
+	run        []byte // names this process among those of a replica
 	id         sealpost.KeyID
 	log        *logView
 	names      pseudonyms

@@ -25,9 +25,9 @@ import (
 // One durable write takes a block: it moves that state on by the block, and what
 // the replica keeps of it is the state before. So the shared state has no key of a
 // leased generation, a replica uses none beyond its block, and no two blocks meet.
-// What is left of a block at a crash before its first use, or when the epoch ends,
-// is wasted; receivers skip it, as far as mls.DefaultMaxForward reaches. Where the rest of a block is in the replica's own
-// store, with the messages that used its beginning, it goes on from there.
+// What is left of a block when the process or the epoch ends is wasted; receivers
+// skip it, as far as mls.DefaultMaxForward reaches. So a replica whose own store was
+// set back, to a backup, uses no generation again either.
 //
 // # Changes
 //
@@ -73,6 +73,7 @@ type leaseRecord struct {
 	Epoch uint64 `cbor:"2,keyasint"`
 	State secret `cbor:"3,keyasint"` // mls.Group.Marshal, at the next unused generation
 	End   uint32 `cbor:"4,keyasint"` // the generation after the block
+	Run   []byte `cbor:"5,keyasint"` // of the process that took it: the lease ends with it
 }
 
 // changeRecord says who changes a group, in the shared store.
@@ -92,8 +93,12 @@ func replicaKey(number uint32) string {
 }
 
 // register ties the replica's number to its own store, for good: a sequence
-// belongs to one store.
+// belongs to one store. It names this run.
 func (s *Sender) register() error {
+	s.run = make([]byte, 16)
+	if _, err := io.ReadFull(s.cfg.Rand, s.run); err != nil {
+		return fmt.Errorf("register the replica: %w", err)
+	}
 	var mine []byte
 	err := s.cfg.Store.Update(func(tx Tx) error {
 		if mine = tx.Get(ownReplicaKey); mine != nil {
@@ -133,7 +138,7 @@ func (x *sealer) restore(lease leaseRecord) error {
 	state, end := x.record.State, uint32(generationLast)
 	if x.s.replicated {
 		end = 0
-		if bytes.Equal(lease.Group, x.record.Group) && lease.Epoch == x.record.Epoch {
+		if bytes.Equal(lease.Group, x.record.Group) && lease.Epoch == x.record.Epoch && bytes.Equal(lease.Run, x.s.run) {
 			state, end = lease.State, lease.End
 		}
 	}
@@ -288,7 +293,7 @@ func (x *sealer) keep(tx Tx) error {
 		return fmt.Errorf("keep the group: %w", err)
 	}
 	if x.s.replicated {
-		err = save(tx, leaseKey(x.recipient), leaseRecord{x.record.Group, x.record.Epoch, state, x.end})
+		err = save(tx, leaseKey(x.recipient), leaseRecord{x.record.Group, x.record.Epoch, state, x.end, x.s.run})
 	} else {
 		x.record.State = state
 		err = save(tx, groupKey(x.recipient), x.record)
