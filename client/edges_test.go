@@ -396,6 +396,74 @@ func TestRotateLeaf(t *testing.T) {
 	}
 }
 
+// A device that cannot join yet, because the relay gives out no KeyPackage of it,
+// costs the others none.
+func TestWaitingDeviceCostsNoKeyPackage(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("c1", sealpost.EdDSA)
+	w.send(otp("c1", "100001")) // whose Welcome is not heard of: another one takes a fresh group
+	b := w.enrol("c1", sealpost.EdDSA)
+	d := w.relay.devices[b.ID()]
+	packages, last := d.packages, d.resort
+	d.packages, d.resort = nil, nil
+	left := len(w.relay.devices[a.ID()].packages)
+	for range 3 {
+		w.pass(changeRetry)
+		if s := w.sender.SendAll(w.ctx, []Message{otp("c1", "100002")})[0]; s.Err != nil || len(s.Left) != 1 || s.LeftErr == nil {
+			t.Errorf("sent %+v", s)
+		}
+	}
+	if now := len(w.relay.devices[a.ID()].packages); now != left {
+		t.Errorf("%d KeyPackages of the other device were spent", left-now)
+	}
+	d.packages, d.resort = packages, last
+	w.pass(changeRetry)
+	id := w.send(otp("c1", "100003"))
+	for _, p := range []*phone{a, b} {
+		if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("when there is one: %v", err)
+		}
+	}
+}
+
+// A relay that is not ready to give out a KeyPackage, as the device's key event is not
+// in the log yet, is asked again when it says; about anything else, after a minute.
+func TestChangeIsRetried(t *testing.T) {
+	for name, c := range map[string]struct {
+		says error
+		wait time.Duration
+	}{
+		"not yet":        {api.ErrUnavailable.After(2 * time.Second), 2 * time.Second},
+		"much too early": {api.ErrBusy.After(time.Hour), changeRetry},
+		"no answer":      {api.ErrUnavailable, changeRetry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.enrol("c1", sealpost.EdDSA)
+			must(a.Handle(w.ctx, w.push(w.send(otp("c1", "100001")))))(t)
+			w.enrol("c1", sealpost.EdDSA)
+			w.relay.refuse = func(call string) error {
+				if call == "ClaimPackages" {
+					return c.says
+				}
+				return nil
+			}
+			send := func(what string, left int) {
+				t.Helper()
+				if s := w.sender.SendAll(w.ctx, []Message{otp("c1", "100002")})[0]; s.Err != nil || len(s.Left) != left {
+					t.Errorf("%s: %+v, want %d left out", what, s, left)
+				}
+			}
+			send("refused", 1)
+			w.relay.refuse = nil
+			w.pass(c.wait - 1)
+			send("too early", 1)
+			w.pass(1)
+			send("in time", 0)
+		})
+	}
+}
+
 // A device that was away for longer than its KeyPackages live costs itself the
 // message, and no other device.
 func TestExpiredKeyPackage(t *testing.T) {

@@ -38,7 +38,7 @@ const (
 	commitsKept      = 16             // commits in an envelope before a fresh group is cheaper
 	generationsAhead = 500            // beyond what every device acknowledged
 	groupIDSize      = 32             // random bytes
-	changeRetry      = time.Minute    // between tries to change a group that can go on as it is
+	changeRetry      = time.Minute    // at most, between tries to change a group that can go on as it is
 	renewEvery       = 48 * time.Hour // between commits that give the sender fresh keys, where it sends at all
 	renewAfter       = 256            // generations of one epoch, after which one is due as well
 )
@@ -65,7 +65,7 @@ type groupRecord struct {
 	Commits      []commitRecord       `cbor:"5,keyasint,omitempty"` // oldest first
 	Members      []memberRecord       `cbor:"6,keyasint,omitempty"`
 	Group        []byte               `cbor:"7,keyasint"`            // id
-	Tried        sealpost.UnixMilli   `cbor:"8,keyasint"`            // when a change failed last; 0 never
+	Retry        sealpost.UnixMilli   `cbor:"8,keyasint"`            // before which a change that failed is not tried again
 	Epoch        uint64               `cbor:"9,keyasint"`            // of State
 	Past         []sealpost.UnixMilli `cbor:"10,keyasint,omitempty"` // when each past epoch ended in which something may be on its way
 	Renewed      sealpost.UnixMilli   `cbor:"11,keyasint"`           // when the sender's keys were fresh last
@@ -280,27 +280,29 @@ func (x *sealer) ready(ctx context.Context) error {
 		}
 	}
 	if x.group == nil {
-		return x.fresh(ctx, nil)
+		return x.fresh(ctx, nil, false)
 	}
 	now, epoch, next := x.s.now(), x.group.Epoch(), x.group.Generation()
 	blocked := !x.s.replicated || next >= x.end // a block that is leased is used, however far it is
 	late := blocked && x.record.behind(epoch, next) > generationsAhead
 	renew := x.record.Leaf != x.leaf || next >= renewAfter || now >= x.record.Renewed.Add(renewEvery)
-	waits := x.record.Tried != 0 && now < x.record.Tried.Add(changeRetry)
+	waits := now < x.record.Retry
 	gone := x.revoked()
 	var err error
 	switch can := !late && x.record.commits(len(x.left) > 0, now); {
 	case len(gone) > 0 && can:
 		return x.commit(ctx, gone)
 	case len(gone) > 0:
-		return x.fresh(ctx, nil)
+		return x.fresh(ctx, nil, false)
 	case waits || (!late && !renew && len(x.left) == 0):
 		x.goesOn = late
 		return nil
 	case can:
 		err = x.commit(ctx, nil)
-	case late || len(x.left) > 0 || x.record.Leaf != x.leaf || len(x.record.Commits) >= commitsKept:
-		err = x.fresh(ctx, x.record.Members)
+	case late || x.record.Leaf != x.leaf || len(x.record.Commits) >= commitsKept:
+		err = x.fresh(ctx, x.record.Members, false)
+	case len(x.left) > 0:
+		err = x.fresh(ctx, x.record.Members, true)
 	}
 	switch {
 	case errors.Is(err, errMoved), errors.Is(err, errHeld) && late:
@@ -309,21 +311,26 @@ func (x *sealer) ready(ctx context.Context) error {
 		x.leftErr = ErrReplicas // which is about to bring them in
 	case err != nil:
 		x.leftErr, x.goesOn = err, late
-		if err := x.tried(); err != nil {
+		if err := x.tried(err); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
 }
 
-// tried notes that a change failed, for all replicas.
-func (x *sealer) tried() error {
-	now := x.s.now()
+// tried notes that a change failed, for all replicas, and when it may be tried again:
+// as soon as the relay says, where the relay is not ready for it yet.
+func (x *sealer) tried(cause error) error {
+	wait := changeRetry
+	if p, is := errors.AsType[*api.Problem](cause); is && p.Retry > 0 {
+		wait = min(wait, p.Retry)
+	}
+	until := x.s.now().Add(wait)
 	if !x.s.replicated {
-		x.record.Tried = now
+		x.record.Retry = until
 		return nil
 	}
-	return x.alter(func(_ Tx, r *groupRecord) error { r.Tried = now; return nil })
+	return x.alter(func(_ Tx, r *groupRecord) error { r.Retry = until; return nil })
 }
 
 // revoked are the members that are in force no more.
@@ -337,8 +344,10 @@ func (x *sealer) revoked() (gone []sealpost.KeyID) {
 }
 
 // fresh makes a new group of every device for which there is a KeyPackage, and
-// at least of those that must be in it. On an error the old one is as it was.
-func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
+// at least of those that must be in it. Where it is for the sake of those that were
+// left out, nobody else's KeyPackage is claimed before there is one of theirs. On an
+// error the old group is as it was.
+func (x *sealer) fresh(ctx context.Context, must []memberRecord, forLeft bool) (err error) {
 	end, err := x.claimChange()
 	if err != nil {
 		return err
@@ -352,9 +361,18 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) (err error) {
 	for i, d := range x.devices {
 		ids[i] = d.Key.ID()
 	}
-	packages, joined, err := x.claim(ctx, ids)
-	if err != nil {
-		return err
+	turns := [][]sealpost.KeyID{ids}
+	if forLeft {
+		turns = [][]sealpost.KeyID{x.left, slices.DeleteFunc(slices.Clone(ids), func(id sealpost.KeyID) bool { return slices.Contains(x.left, id) })}
+	}
+	var packages [][]byte
+	var joined []sealpost.KeyID
+	for _, some := range turns {
+		p, of, err := x.claim(ctx, some)
+		if err != nil {
+			return err
+		}
+		packages, joined = append(packages, p...), append(joined, of...)
 	}
 	suite := suiteOf(x.devices[0].Leaf.Alg())
 	id := make([]byte, groupIDSize)
@@ -439,7 +457,7 @@ func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) 
 		r.Members = slices.DeleteFunc(r.Members, func(m memberRecord) bool { return slices.Contains(gone, m.Device) })
 		r.Commits = append(r.Commits, commitRecord{from, staged.Commit})
 		r.Past = append(r.inUse(now), now)
-		r.Renewed, r.Tried = now, 0
+		r.Renewed, r.Retry = now, 0
 		if len(joined) > 0 {
 			r.Welcome, r.WelcomeEpoch = staged.Welcome, from+1
 		}
