@@ -819,7 +819,7 @@ func (r *room) has(want ...member) {
 // Ours and both foreign engines in one group.
 func TestThreeEngines(t *testing.T) {
 	needPeers(t)
-	for _, suite := range suites {
+	for _, suite := range suites() {
 		t.Run(fmt.Sprintf("suite=%d", suite), func(t *testing.T) {
 			t.Parallel()
 			people := new(int)

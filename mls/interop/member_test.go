@@ -98,21 +98,41 @@ type ours struct {
 // newSigner has a fresh key of the client's suite.
 func (o *ours) newSigner(t *testing.T) mls.Signer {
 	t.Helper()
-	signer, err := o.freshSigner()
+	_, signer, err := freshKey(o.suite)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return signer
 }
 
-func (o *ours) freshSigner() (mls.Signer, error) {
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	secret[0] &= 0x7f // below the order of P-256
-	if o.suite == mls.P256AES128 {
-		return mls.NewP256Signer(secret)
+// freshKey is a signature key of a suite, to certify and to sign with.
+func freshKey(suite mls.Suite) (crypto.Signer, mls.Signer, error) {
+	ec, ok := map[mls.Suite]struct {
+		curve elliptic.Curve
+		maker func([]byte) (mls.Signer, error)
+	}{
+		mls.P256AES128: {elliptic.P256(), mls.NewP256Signer},
+		mls.P384AES256: {elliptic.P384(), mls.NewP384Signer},
+		mls.P521AES256: {elliptic.P521(), mls.NewP521Signer},
+	}[suite]
+	if !ok {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, nil, err
+		}
+		signer, err := mls.NewEd25519Signer(key.Seed())
+		return key, signer, err
 	}
-	return mls.NewEd25519Signer(secret)
+	key, err := ecdsa.GenerateKey(ec.curve, rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	scalar, err := key.Bytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := ec.maker(scalar)
+	return key, signer, err
 }
 
 // anybody is an authentication service that takes everybody at their word.
@@ -144,18 +164,7 @@ func (o *ours) certify(t *testing.T) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: o.who},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
 	}
-	var key crypto.Signer
-	var err error
-	if o.suite == mls.P256AES128 {
-		k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		scalar, _ := k.Bytes()
-		key = k
-		o.signer, err = mls.NewP256Signer(scalar)
-	} else {
-		_, k, _ := ed25519.GenerateKey(rand.Reader)
-		key = k
-		o.signer, err = mls.NewEd25519Signer(k.Seed())
-	}
+	key, signer, err := freshKey(o.suite)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +172,7 @@ func (o *ours) certify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.cred = mls.X509Credential(der)
+	o.signer, o.cred = signer, mls.X509Credential(der)
 }
 
 func (o *ours) name() string     { return o.who }

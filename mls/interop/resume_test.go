@@ -78,7 +78,7 @@ func (o *ours) beside(s successor) (member, error) {
 	next := *o
 	next.who, next.suite, next.group = o.who+" later", s.suite, nil
 	if s.suite != o.suite {
-		signer, err := next.freshSigner()
+		_, signer, err := freshKey(s.suite)
 		if err != nil {
 			return nil, err
 		}
