@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -28,10 +29,21 @@ type peer struct {
 	complaints *tail
 }
 
-// tail keeps the end of what is written to it.
-type tail struct{ b []byte }
+// tail keeps the end of what is written to it, which may be read meanwhile.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.b = append(t.b, p...)
 	t.b = t.b[max(0, len(t.b)-complaintsMax):]
 	return len(p), nil
@@ -102,5 +114,5 @@ func (p *peer) ask(q request, answer any) error {
 }
 
 func (p *peer) lost(err error) error {
-	return fmt.Errorf("%s is lost: %w\n%s", p.engine, err, strings.TrimSpace(string(p.complaints.b)))
+	return fmt.Errorf("%s is lost: %w\n%s", p.engine, err, p.complaints)
 }
