@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealpost/sealpost/mls"
 )
 
 const (
@@ -115,4 +117,29 @@ func (p *peer) ask(q request, answer any) error {
 
 func (p *peer) lost(err error) error {
 	return fmt.Errorf("%s is lost: %w\n%s", p.engine, err, p.complaints)
+}
+
+// An engine's error is an answer and it goes on; a process that is gone is an error
+// at once, and no hanging.
+func TestPeer(t *testing.T) {
+	needPeers(t)
+	for _, engine := range []string{tsMLS, coreCrypto} {
+		p := startPeer(t, engine)
+		s := session{t, mls.X25519AES128, p, new(int)}
+		bob := s.theirs("bob")
+		var c *complaint
+		if err := bob.ask("fly", nil, nil); !errors.As(err, &c) {
+			t.Errorf("%s was asked for what it does not offer: %v", engine, err)
+		}
+		if err := bob.join([]byte("no welcome"), nil); !errors.As(err, &c) {
+			t.Errorf("%s was given no welcome: %v", engine, err)
+		}
+		if _, err := bob.keyPackage(); err != nil {
+			t.Errorf("%s after errors: %v", engine, err)
+		}
+		p.kill()
+		if _, err := bob.keyPackage(); err == nil || errors.As(err, &c) {
+			t.Errorf("%s was ended and answers: %v", engine, err)
+		}
+	}
 }
