@@ -405,7 +405,39 @@ func TestStoreFails(t *testing.T) {
 	}
 	p := mls.DefaultPolicy()
 	p.Store = &mlstest.Memory{Fail: func(mls.Change) (bool, error) { return false, errFault }}
-	if _, err := mls.Create(mls.X25519AES128, []byte("group"), mls.BasicCredential([]byte{0}), m.signer, everybody{}, p); !errors.Is(err, errFault) {
+	if g, err := mls.Create(mls.X25519AES128, []byte("group"), mls.BasicCredential([]byte{0}), m.signer, everybody{}, p); !errors.Is(err, errFault) || g != nil {
 		t.Errorf("create without a store: %v", err)
+	}
+	if g, err := mls.Unmarshal(before, m.signer, everybody{}, p); !errors.Is(err, errFault) || g != nil {
+		t.Errorf("unmarshal without a store: %v", err)
+	}
+	if _, err := mls.Load(m.signer, everybody{}, mls.DefaultPolicy()); !errors.Is(err, mls.ErrRefused) {
+		t.Errorf("load from no store: %v", err)
+	}
+	store := new(mlstest.Memory) // which is given the group, and has it then
+	p.Store = store
+	if _, err = mls.Unmarshal(before, m.signer, everybody{}, p); err != nil {
+		t.Fatal(err)
+	}
+	g, err := mls.Load(m.signer, everybody{}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := g.Marshal(); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the store holds another group: %v", err)
+	}
+	if _, err := mls.Load(c.members[1].signer, everybody{}, p); !errors.Is(err, mls.ErrRefused) {
+		t.Errorf("another member's signer: %v", err)
+	}
+	check(followed(c.members[1].group, staged.Commit))
+	staged, err = c.members[1].group.Remove(0)
+	check(err)
+	for range 2 { // the group is loaded once, and is gone when it is left
+		if g, err = mls.Load(m.signer, everybody{}, p); err == nil {
+			check(followed(g, staged.Commit))
+		}
+	}
+	if left, _ := store.Load(); err == nil || len(left) != 0 {
+		t.Errorf("%d records are left of a group that was left: %v", len(left), err)
 	}
 }

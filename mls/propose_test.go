@@ -472,6 +472,28 @@ func TestAllowProposal(t *testing.T) {
 	}
 }
 
+// TestClosedGroupTakesNoProposal: after a ReInit nothing of the group can be
+// committed any more, so nothing waits either.
+func TestClosedGroupTakesNoProposal(t *testing.T) {
+	for _, encrypt := range []bool{false, true} {
+		c := newCircle(t, func(p *Policy) { p.EncryptHandshake = encrypt }, "bank", "phone")
+		staged := must(c.groups[0].Commit(CommitOptions{Proposals: []Proposal{ReInitProposal([]byte("next"), P256AES128, nil)}}))(t)
+		mustFollow(t, c.groups[1], staged.Commit)
+		mustApply(t, c.groups[0], staged, nil)
+		closed := c.groups[1].cur().reInit
+		if _, err := c.groups[1].Propose(RemoveProposal(0)); !errors.Is(err, ErrRefused) {
+			t.Errorf("propose: %v", err)
+		}
+		c.groups[1].cur().reInit = nil
+		msg := must(c.groups[1].Propose(RemoveProposal(0)))(t)
+		c.groups[1].cur().reInit = closed
+		before := digest(t, c.groups[0])
+		if _, err := c.groups[0].Process(msg); !errors.Is(err, ErrRefused) || digest(t, c.groups[0]) != before {
+			t.Errorf("a member that proposes nevertheless: %v", err)
+		}
+	}
+}
+
 // TestProposalsAreBounded: more than proposalsMax do not wait, own or received.
 func TestProposalsAreBounded(t *testing.T) {
 	_, _, ga, gb := pair(t, X25519AES128)

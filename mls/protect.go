@@ -79,7 +79,7 @@ func (s *sealing) private(a *authContent) (*privateMessage, ratchet, error) {
 	if _, err := io.ReadFull(s.random, sd.guard[:]); err != nil {
 		return nil, s.ratchet, fmt.Errorf("read reuse guard: %w", err)
 	}
-	plain := encode(func(w *writer) {
+	plain := encodeAbout(len(c.application)+256, func(w *writer) { // 256 for the signature
 		c.writeBody(w)
 		a.auth.write(w, c.kind)
 	})

@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"fmt"
 	"slices"
 )
 
@@ -161,6 +162,15 @@ func (t *secretTree) view(cs *cryptoSuite, leaf uint32) (descent, error) {
 		d.pair.handshake.secret = cs.expandLabel(secret, "handshake", nil, cs.nh())
 	}
 	return d, nil
+}
+
+// derive gives a leaf its ratchets, if it has none yet.
+func (t *secretTree) derive(cs *cryptoSuite, leaf uint32) {
+	d, err := t.view(cs, leaf)
+	if err != nil {
+		panic(fmt.Sprintf("mls: there is no secret for leaf %d: %v", leaf, err))
+	}
+	t.accept(d, contentApplication, d.pair.application)
 }
 
 // accept makes a descent and one ratchet's successor real, and deletes the
