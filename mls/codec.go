@@ -158,8 +158,12 @@ func (r *reader) u32list() []uint32 {
 // A writer appends one encoding.
 type writer struct{ b []byte }
 
-func encode(write func(*writer)) []byte {
-	w := &writer{b: make([]byte, 0, 256)}
+func encode(write func(*writer)) []byte { return encodeAbout(256, write) }
+
+// encodeAbout is encode for what is known to take about n bytes: a message is then
+// not copied as it grows.
+func encodeAbout(n int, write func(*writer)) []byte {
+	w := &writer{b: make([]byte, 0, n)}
 	write(w)
 	return w.b
 }

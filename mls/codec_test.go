@@ -256,7 +256,14 @@ func FuzzUnmarshal(f *testing.F) {
 	}
 	late := mustProtect(f, x.group, "late")
 	mustOpen(f, device, late, "late")
-	for _, g := range []*Group{device, x.group} {
+	late = mustProtect(f, x.group, "of a past epoch")
+	x.phone.policy.PastEpochs = 1
+	past := x.phone.restore(f, device)
+	mustFollow(f, past, msgs["path commit"])
+	if _, err := x.group.Propose(UpdateProposal(LeafOptions{})); err != nil {
+		f.Fatal(err)
+	}
+	for _, g := range []*Group{device, x.group, past} {
 		state, err := g.Marshal()
 		if err != nil {
 			f.Fatal(err)
@@ -276,7 +283,11 @@ func FuzzUnmarshal(f *testing.F) {
 			}
 			_, _ = g.Protect(nil, nil)
 			_, _ = g.Process(msgs["private"])
-			_, _ = g.Process(msgs["path commit"])
+			_, _ = g.Process(late)
+			if ev, err := g.Process(msgs["path commit"]); err == nil {
+				_ = g.Apply(ev.(*Staged))
+			}
+			_, _ = g.Propose(UpdateProposal(LeafOptions{}))
 			_, _ = g.Commit(CommitOptions{})
 			_ = g.Members()
 		}

@@ -46,8 +46,10 @@ func X509Credential(chain ...[]byte) Credential {
 //
 // Successor is called where a member goes on with another credential: its leaf is
 // replaced by an update, by the path of its Commit, or by an external Commit that
-// removes its older leaf (7.3, 12.2). It decides whether both name the same
-// member. Validate is called for the later one apart.
+// removes its older leaf (7.3, 12.2), or it is a member of a group that follows
+// another one or branches off it (11.2, 11.3). It decides whether both name the
+// same member; of members of two groups it is asked about any two. Validate is
+// called for the later one apart.
 type Validator interface {
 	Validate(c Credential, signatureKey []byte) error
 	Successor(before, after Credential) error

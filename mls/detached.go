@@ -134,7 +134,8 @@ func (x *leafNode) listsProposal(kind uint16) error {
 // OpenSignedProposal verifies a statement of a member, this one included, that was
 // made in the current epoch: its membership tag, its signature, and that the
 // sender's leaf lists the type. The group does not change by it, and it may be
-// opened again: what is said must name what it is about.
+// opened again: what is said must name what it is about. Of an epoch that is over
+// [VerifySignedProposal] still verifies what was said in it, by its [Group.Context].
 func (g *Group) OpenSignedProposal(msg []byte, kind uint16) (SignedProposal, error) {
 	e := g.cur()
 	if e == nil {

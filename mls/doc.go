@@ -17,11 +17,18 @@
 // exactly what it was. A Commit that it opens is staged: the group changes only
 // when the caller has judged its [Summary] and applies it.
 //
-// A caller that wants to survive a crash stores [Group.Marshal] durably after
-// Protect, Process, Propose, Commit, Apply or SkipTo and before it lets the result out: before
-// the ciphertext is sent, before the plaintext is shown. Then a restored group
-// can neither use a generation twice nor open a message twice. A caller that
-// sends first and stores later gives up both.
+// A caller that wants to survive a crash gives the group a [Store], which it
+// writes to before it lets a result out, or stores [Group.Marshal] durably itself
+// after Protect, Process, Propose, Commit, Apply or SkipTo: before the ciphertext
+// is sent, before the plaintext is shown. Then a restored group can neither use a
+// generation twice nor open a message twice. A caller that sends first and stores
+// later gives up both.
+//
+// Three results are for the caller to keep with the group, since a crash leaves
+// no other copy. An own Commit is stored before Apply, and sent after it if the
+// group is then in its epoch. A proposal that may not have been sent is made again
+// after DropProposals. A plaintext whose opening was stored, and which nobody saw
+// before the crash, is lost: its key is gone.
 //
 // A Group is for one goroutine at a time.
 //
@@ -36,8 +43,8 @@
 // caller may conclude: [ErrMalformed] (not the one encoding of a message),
 // [ErrRefused] (read, and a check failed), [ErrReplay], [ErrTooFarAhead],
 // [ErrWrongEpoch], [ErrWrongGroup], [ErrOwnMessage], [ErrStale], [ErrRemoved],
-// [ErrNoSigner], [ErrUnsupported], [ErrNotForUs]. Anything else comes from the caller's own
-// signer, validator or source of randomness.
+// [ErrNoSigner], [ErrUnsupported], [ErrNotForUs]. Anything else comes from the
+// caller's own signer, validator, store or source of randomness.
 //
 // # What it keeps secret, and for how long
 //
@@ -45,7 +52,10 @@
 // Neither a group nor its marshalled state can open a message it has opened
 // before, or one it has sent. Keys of messages that were skipped are kept, so
 // that they may still arrive, up to [Policy.SkippedKeys] for each sender; the
-// oldest go first. Secrets of a past epoch are gone when the next one starts.
+// oldest go first. Secrets of a past epoch are gone when the next one starts,
+// unless [Policy.PastEpochs] keeps what opens its late application messages: the
+// sender data secret and what is left of the secret tree. That leads neither to
+// the next epoch nor to a handshake message.
 //
 // # What it will never do
 //

@@ -60,9 +60,7 @@ func (e *epoch) pastAfter(most int) []pastPSK {
 func newEpoch(cs *cryptoSuite, ctx groupContext, t *tree, own uint32, privs map[nodeIndex][]byte, keys *epochSecrets, encryption []byte) *epoch {
 	e := &epoch{cs: cs, context: ctx, encoded: ctx.encode(), tree: t, own: own, privs: privs, keys: keys}
 	e.secrets = newSecretTree(t.leaves(), encryption)
-	if err := e.secrets.reach(cs, own); err != nil {
-		panic("mls: a new epoch has no secret for its own leaf: " + err.Error())
-	}
+	e.secrets.derive(cs, own)
 	return e
 }
 

@@ -77,7 +77,7 @@ func (p *person) enter(t testing.TB, g *Group, o ExternalOptions) (*Group, []byt
 // TestExternalJoin: a stranger enters, with the tree in the GroupInfo and apart
 // from it, and with a pre-shared key; then an older appearance is replaced.
 func TestExternalJoin(t *testing.T) {
-	for _, s := range []Suite{X25519AES128, P256AES128} {
+	for _, s := range []Suite{X25519AES128, P256AES128, X25519ChaCha, X25519MLKEM768} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			people, g := openTrio(t, s)
 			known := func(id []byte) ([]byte, bool) { return []byte("shared"), string(id) == "psk" }

@@ -106,6 +106,40 @@ func TestF1TreeSecretsAreDeleted(t *testing.T) {
 	}
 }
 
+// TestF1HandshakeSecrets: of encrypted proposals and Commits, sent or received, a
+// state keeps no key, nor what one could be derived from.
+func TestF1HandshakeSecrets(t *testing.T) {
+	c := newCircle(t, encrypted, "bank", "phone")
+	pair := must(c.groups[1].cur().secrets.view(suite1, 0))(t).pair
+	secrets := secretsOf(suite1, cloneRatchet(pair.handshake), 2)
+	before := c.people[1].restore(t, c.groups[1])
+	var msgs [][]byte
+	spent := c.groups[0].cur().secrets.ratchets[0].handshake.secret
+	for range 2 {
+		msg := must(c.groups[0].Propose(CustomProposal(customType, nil)))(t)
+		must(c.groups[1].Process(msg))(t)
+		msgs = append(msgs, msg)
+	}
+	must(c.groups[0].Commit(CommitOptions{NoPath: true, OnlyOwn: true, Proposals: []Proposal{ReInitProposal([]byte("n"), P256AES128, nil)}}))(t)
+	if !bytes.Equal(spent, make([]byte, 32)) {
+		t.Error("a ratchet secret that was used stays in memory")
+	}
+	for who, g := range c.groups {
+		state := must(g.Marshal())(t)
+		for what, secret := range secrets {
+			if bytes.Contains(state, secret) {
+				t.Errorf("member %d holds the handshake %s", who, what)
+			}
+		}
+	}
+	for _, msg := range msgs { // which the state from before does open
+		must(before.Process(msg))(t)
+		if _, err := c.groups[1].Process(msg); !errors.Is(err, ErrReplay) {
+			t.Errorf("again: %v", err)
+		}
+	}
+}
+
 // TestF2ReplayRefused: in order, out of order, after eviction; in the session
 // and after a restart; and the replay does no harm (mls-rs 543b050c).
 func TestF2ReplayRefused(t *testing.T) {

@@ -139,7 +139,9 @@ func (x *authContent) write(w *writer) {
 
 // tbs is FramedContentTBS, 6.1.
 func (x *authContent) tbs(context []byte) []byte {
-	return encode(func(w *writer) { x.writeTBS(w, context) })
+	c := &x.content
+	about := 64 + len(c.groupID) + len(c.aad) + len(c.application) + len(context)
+	return encodeAbout(about, func(w *writer) { x.writeTBS(w, context) })
 }
 
 func (x *authContent) writeTBS(w *writer, context []byte) {

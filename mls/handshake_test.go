@@ -103,10 +103,10 @@ func TestHandshakeGenerations(t *testing.T) {
 	agree(t, bank, phone)
 }
 
-// TestTwoCommitsAtOnce (mls-rs c09a3e69, 492f03bc, c38cdefd): while an own Commit
+// TestMLSRSc09a3e69_TwoCommitsAtOnce (also mls-rs 492f03bc, c38cdefd): while an own Commit
 // is pending, another's is applied: a member's, an outsider's, one that removes
 // this member. The own one is stale then, and the group whole.
-func TestTwoCommitsAtOnce(t *testing.T) {
+func TestMLSRSc09a3e69_TwoCommitsAtOnce(t *testing.T) {
 	for _, encrypt := range []bool{false, true} {
 		for name, other := range map[string]func(c *circle) []byte{
 			"a member's": func(c *circle) []byte { return must(c.groups[1].Commit(CommitOptions{}))(c.t).Commit },
@@ -160,10 +160,10 @@ func must[T any](v T, err error) func(testing.TB) T {
 	}
 }
 
-// TestNewSigner (OpenMLS #2143): a Commit that changes the signature key is
+// TestOpenMLS2143_NewSigner: a Commit that changes the signature key is
 // signed with the old one; its GroupInfo and Welcome, and all that follows, with
 // the new one. A restart takes the signer of the leaf as it is.
-func TestNewSigner(t *testing.T) {
+func TestOpenMLS2143_NewSigner(t *testing.T) {
 	c := newCircle(t, func(*Policy) {}, "bank", "phone")
 	bank, phone := c.groups[0], c.groups[1]
 	next, renamed := newPerson(t, X25519AES128, "bank"), BasicCredential([]byte("bank 2"))

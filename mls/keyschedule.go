@@ -67,22 +67,24 @@ func (c *cryptoSuite) memberSecret(joiner, psk []byte) []byte { return c.extract
 func (c *cryptoSuite) welcomeKey(member []byte) (key, nonce []byte) {
 	welcome := c.derive(member, "welcome")
 	defer clear(welcome)
-	return c.expandLabel(welcome, "key", nil, c.nk), c.expandLabel(welcome, "nonce", nil, nonceSize)
+	x := c.under(welcome)
+	return x.expand("key", nil, c.nk), x.expand("nonce", nil, nonceSize)
 }
 
 // epochFrom derives an epoch's secrets, and apart from them the encryption
 // secret for the secret tree.
 func (c *cryptoSuite) epochFrom(epochSecret []byte) (*epochSecrets, []byte) {
+	x := c.under(epochSecret)
 	return &epochSecrets{
-		senderData:    c.derive(epochSecret, "sender data"),
-		exporter:      c.derive(epochSecret, "exporter"),
-		authenticator: c.derive(epochSecret, "authentication"),
-		external:      c.derive(epochSecret, "external"),
-		confirmation:  c.derive(epochSecret, "confirm"),
-		membership:    c.derive(epochSecret, "membership"),
-		resumption:    c.derive(epochSecret, "resumption"),
-		init:          c.derive(epochSecret, "init"),
-	}, c.derive(epochSecret, "encryption")
+		senderData:    x.derive("sender data"),
+		exporter:      x.derive("exporter"),
+		authenticator: x.derive("authentication"),
+		external:      x.derive("external"),
+		confirmation:  x.derive("confirm"),
+		membership:    x.derive("membership"),
+		resumption:    x.derive("resumption"),
+		init:          x.derive("init"),
+	}, x.derive("encryption")
 }
 
 // enterEpoch derives an epoch from its member secret and its context.

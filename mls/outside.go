@@ -15,12 +15,27 @@ func externalMay(kind uint16) bool {
 	return false
 }
 
+// ExternalSenders lists who may propose to the group from outside, in the order of
+// their indexes.
+func (g *Group) ExternalSenders() ([]ExternalSender, error) {
+	if g.cur() == nil {
+		return nil, ErrRemoved
+	}
+	senders, err := g.cur().context.extensions.externalSenders(g.s.policy.Limits.Items)
+	for i := range senders {
+		s := &senders[i]
+		s.SignatureKey, s.Credential = bytes.Clone(s.SignatureKey), s.Credential.clone()
+	}
+	return senders, err
+}
+
 // ExternalProposal makes a proposal by a sender that the group lists in its
 // context ([ExternalSenders]) at index: to add, to remove, to inject a pre-shared
 // key, to reinitialise, or to replace the context's extensions (12.1.8). The group
 // must be in the epoch named. Members check the rest.
 func ExternalProposal(groupID []byte, epoch uint64, s Suite, index uint32, p Proposal, sg Signer) ([]byte, error) {
 	policy := DefaultPolicy().withDefaults()
+	policy.Experimental = true // who names such a suite asks for it
 	cs, err := policy.suite(s)
 	if err != nil {
 		return nil, err

@@ -10,15 +10,11 @@ import (
 )
 
 func senderList(senders ...*person) Extension {
-	return Extension{extExternalSenders, encode(func(w *writer) {
-		w.nested(func(w *writer) {
-			for _, p := range senders {
-				c := p.credential()
-				w.vec(p.signer.Public())
-				c.write(w)
-			}
-		})
-	})}
+	var list []ExternalSender
+	for _, p := range senders {
+		list = append(list, ExternalSender{p.signer.Public(), p.credential()})
+	}
+	return ExternalSenders(list...)
 }
 
 // overseen is three members of a group that lists external senders.
@@ -52,10 +48,15 @@ func heard(t *testing.T, people []*person, g []*Group, msg []byte) *Staged {
 // TestExternalProposal: a listed sender proposes each type that it may, and the
 // group goes on after each (12.1.8).
 func TestExternalProposal(t *testing.T) {
-	for _, s := range []Suite{X25519AES128, P256AES128} {
+	for _, s := range []Suite{X25519AES128, P256AES128, X25519MLKEM768} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			police, server := newPerson(t, s, "police"), newPerson(t, s, "server")
 			people, g := overseen(t, s, police, server)
+			listed, err := g[1].ExternalSenders()
+			if err != nil || len(listed) != 2 || !bytes.Equal(listed[1].SignatureKey, server.signer.Public()) || string(listed[0].Credential.Identity) != "police" {
+				t.Fatalf("external senders %+v: %v", listed, err)
+			}
+			listed[1].SignatureKey[0] ^= 1 // a copy
 			known := func(id []byte) ([]byte, bool) { return []byte("shared"), string(id) == "psk" }
 			for i := range g {
 				people[i].policy.PSK = known

@@ -3,7 +3,6 @@ package mls
 import (
 	"bytes"
 	"math"
-	"slices"
 	"sort"
 )
 
@@ -52,16 +51,16 @@ func (p *Policy) over(past []*pastEpoch) (gone, kept []*pastEpoch) {
 	return gone, kept
 }
 
-// pass makes the past of an epoch that ends, without changing it. u is what the
-// message that ends it takes: of its sender only the ratchets stay, not what its
-// key could be derived from. u itself may be older than what was opened since.
+// pass makes the past of an epoch that ends, without changing it. The message that
+// ends it, if it was private, was not used up in the secret tree: who sent it gets
+// its ratchets, so that no secret is left above them.
 func (e *epoch) pass(u *use, until uint64) *pastEpoch {
 	past := &pastEpoch{context: e.context, encoded: e.encoded, own: e.own, members: e.tree.members(),
 		senderData: bytes.Clone(e.keys.senderData), secrets: e.secrets.clone(), until: until}
-	past.secrets.receiveOnly(e.own)
 	if u != nil {
-		_ = past.secrets.reach(e.cs, u.d.leaf) // where it fails, there is nothing above
+		past.secrets.derive(e.cs, u.d.leaf)
 	}
+	past.secrets.receiveOnly(e.own)
 	return past
 }
 
@@ -120,7 +119,8 @@ func (e *epoch) pastEpoch(number uint64) *pastEpoch {
 	return e.earlier[at]
 }
 
-// expire overwrites past epochs whose time is over.
+// expire overwrites past epochs whose time is over, or which the policy no longer
+// wants. It is the clock that changes the state here, not the message at hand.
 func (g *Group) expire() error {
 	e := g.cur()
 	if len(e.earlier) == 0 {
@@ -145,48 +145,6 @@ func (g *Group) expire() error {
 	}
 	e.earlier = kept
 	return nil
-}
-
-// members lists the occupied leaves in order.
-func (t *tree) members() (out []Member) {
-	for i := range t.leaves() {
-		if l := t.leaf(i); l != nil {
-			out = append(out, memberOf(i, l))
-		}
-	}
-	return out
-}
-
-// A reading is what opens the private messages of one epoch, the current one or
-// a past one.
-type reading struct {
-	number     uint64
-	encoded    []byte // GroupContext
-	own        uint32
-	senderData []byte
-	secrets    *secretTree
-	member     func(leaf uint32) (Member, bool)
-}
-
-func (e *epoch) reading() *reading {
-	return &reading{e.context.epoch, e.encoded, e.own, e.keys.senderData, e.secrets, func(leaf uint32) (Member, bool) {
-		l := e.tree.leaf(leaf)
-		if l == nil {
-			return Member{}, false
-		}
-		return memberOf(leaf, l), true
-	}}
-}
-
-func (p *pastEpoch) reading() *reading {
-	return &reading{p.context.epoch, p.encoded, p.own, p.senderData, p.secrets, func(leaf uint32) (Member, bool) {
-		at, ok := slices.BinarySearchFunc(p.members, leaf, func(m Member, leaf uint32) int { return int(m.Leaf) - int(leaf) })
-		if !ok {
-			return Member{}, false
-		}
-		m := p.members[at]
-		return Member{leaf, bytes.Clone(m.SignatureKey), m.Credential.clone()}, true
-	}}
 }
 
 func (p *pastEpoch) write(w *writer) {

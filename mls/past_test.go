@@ -22,9 +22,9 @@ func newRemembering(t *testing.T) (c *circle, now *time.Time) {
 	return newCircle(t, remembering(now), "bank", "phone", "tablet"), now
 }
 
-// TestPastEpochs: a message that comes late is opened with what its epoch left,
+// TestOpenMLS1944_PastEpochs: a message that comes late is opened with what its epoch left,
 // once, in any order, also after a restart; its sender is who it was then.
-func TestPastEpochs(t *testing.T) {
+func TestOpenMLS1944_PastEpochs(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprint(restart), func(t *testing.T) {
 			c, _ := newRemembering(t)
@@ -219,6 +219,26 @@ func TestPastEpochEndedPrivately(t *testing.T) {
 			t.Errorf("encrypt %v: the sender's ratchets are derived: %v", encrypt, have)
 		}
 		mustOpen(t, c.groups[1], late, "late")
+	}
+}
+
+// TestMessageBetweenCommitAndApply: what is opened while a Commit of the same
+// sender is staged stays opened, in the past epoch as well.
+func TestMessageBetweenCommitAndApply(t *testing.T) {
+	for _, encrypt := range []bool{false, true} {
+		now := time.Unix(1_800_000_000, 0)
+		c := newCircle(t, func(p *Policy) { remembering(&now)(p); p.EncryptHandshake = encrypt }, "bank", "phone", "tablet")
+		first, second := mustProtect(t, c.groups[2], "first"), mustProtect(t, c.groups[2], "second")
+		phone := c.groups[1]
+		staged := must(phone.Process(must(c.groups[2].Commit(CommitOptions{}))(t).Commit))(t).(*Staged)
+		mustOpen(t, phone, second, "second")
+		if err := phone.Apply(staged); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := phone.Process(second); !errors.Is(err, ErrReplay) {
+			t.Errorf("encrypt %v: opened for the second time: %v", encrypt, err)
+		}
+		mustOpen(t, phone, first, "first")
 	}
 }
 

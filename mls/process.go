@@ -2,7 +2,6 @@ package mls
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 )
 
@@ -77,20 +76,6 @@ func (e *epoch) addressed(groupID []byte, epoch uint64) error {
 	return nil
 }
 
-// readingOf is the epoch that a private message is of: this one or, for application
-// messages, one of those that are kept.
-func (g *Group) readingOf(pm *privateMessage) (*reading, error) {
-	e := g.cur()
-	if err := e.addressed(pm.groupID, pm.epoch); err != nil {
-		past := e.pastEpoch(pm.epoch)
-		if errors.Is(err, ErrWrongEpoch) && pm.kind == contentApplication && past != nil {
-			return past.reading(), nil
-		}
-		return nil, err
-	}
-	return e.reading(), nil
-}
-
 // processPrivate opens a message with a successor of its sender's ratchet, which
 // becomes real only when everything about the message has been checked, and of a
 // Commit only when it is applied.
@@ -118,38 +103,6 @@ func (g *Group) processPrivate(pm *privateMessage) (Event, error) {
 	}
 	s.outcome().use = u
 	return s, nil
-}
-
-// openPrivate decrypts a message and verifies who sent it, without using anything
-// up yet.
-func (g *Group) openPrivate(r *reading, pm *privateMessage) (a *authContent, from Member, u *use, generation uint32, err error) {
-	cs, p := g.cur().cs, &g.s.policy
-	sd, err := cs.openSenderData(r.senderData, pm)
-	if err != nil {
-		return nil, from, nil, 0, err
-	}
-	from, there := r.member(sd.leaf)
-	if !there {
-		return nil, from, nil, 0, refused("sender's leaf %d is blank", sd.leaf)
-	}
-	if sd.leaf == r.own {
-		return nil, from, nil, 0, ErrOwnMessage
-	}
-	d, err := r.secrets.view(cs, sd.leaf)
-	if err != nil {
-		return nil, from, nil, 0, err
-	}
-	key, after, err := cs.ratchetOpen(*d.pair.of(pm.kind), sd.generation, p.MaxForward, p.SkippedKeys)
-	if err != nil {
-		return nil, from, nil, 0, fmt.Errorf("generation %d of leaf %d: %w", sd.generation, sd.leaf, err)
-	}
-	if a, err = cs.openContent(pm, sd, key, p.Limits.Items); err != nil {
-		return nil, from, nil, 0, err
-	}
-	if err := a.verify(cs, from.SignatureKey, r.encoded); err != nil {
-		return nil, from, nil, 0, err
-	}
-	return a, from, &use{d, pm.kind, after, key}, sd.generation, nil
 }
 
 // processPublic takes a handshake message in the clear.
@@ -232,6 +185,9 @@ const proposalsMax = 256
 
 func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	e, p := g.cur(), a.content.proposal
+	if e.closed() {
+		return nil, refused("group is being reinitialised")
+	}
 	if len(e.proposals) >= proposalsMax {
 		return nil, refused("%d proposals wait already", proposalsMax)
 	}

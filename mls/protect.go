@@ -28,10 +28,8 @@ func (x *senderData) write(w *writer) {
 // senderDataKey derives key and nonce from a sample of the ciphertext, 6.3.2.
 func (c *cryptoSuite) senderDataKey(secret, ciphertext []byte) messageKey {
 	sample := ciphertext[:min(len(ciphertext), c.nh())]
-	return messageKey{
-		key:   c.expandLabel(secret, "key", sample, c.nk),
-		nonce: c.expandLabel(secret, "nonce", sample, nonceSize),
-	}
+	x := c.under(secret)
+	return messageKey{key: x.expand("key", sample, c.nk), nonce: x.expand("nonce", sample, nonceSize)}
 }
 
 // guarded is the nonce with the reuse guard mixed in, 6.3.1.
@@ -81,7 +79,7 @@ func (s *sealing) private(a *authContent) (*privateMessage, ratchet, error) {
 	if _, err := io.ReadFull(s.random, sd.guard[:]); err != nil {
 		return nil, s.ratchet, fmt.Errorf("read reuse guard: %w", err)
 	}
-	plain := encode(func(w *writer) {
+	plain := encodeAbout(len(c.application)+256, func(w *writer) { // 256 for the signature
 		c.writeBody(w)
 		a.auth.write(w, c.kind)
 	})

@@ -158,7 +158,8 @@ func (g *Group) resume(old *epoch, usage uint8, ext extensions, store Store, o R
 
 // JoinFrom enters a group that follows old or branches off it, from a Welcome
 // that says so; ratchetTree is nil if the Welcome carries it. Besides all that
-// [Join] checks, the new group is held to the old one, 11.2 and 11.3. The old
+// [Join] checks, the new group is held to the old one, 11.2 and 11.3. A group that
+// follows may have members that the old one lacks: see [Group.Members]. The old
 // group does not change; once a group that follows is durable, the old one is to
 // be deleted.
 func JoinFrom(old *Group, welcome, ratchetTree []byte, kp *KeyPackageSecrets, sg Signer, v Validator, p Policy) (*Group, error) {

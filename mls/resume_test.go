@@ -55,10 +55,11 @@ func (p *person) joinFrom(old *Group, welcome, tree []byte, kp *KeyPackageSecret
 	return JoinFrom(old, welcome, tree, kp, p.signer, anyCredential{}, p.policy)
 }
 
-// TestReInit: a group goes on as another one, in its own suite or another (11.2).
+// TestReInit: a group goes on as another one, in its own suite or another (11.2),
+// one against quantum computers too.
 // Who proposed, who committed and who makes the new group are three members.
 func TestReInit(t *testing.T) {
-	for _, s := range [][2]Suite{{X25519AES128, X25519AES128}, {X25519AES128, P256AES128}, {P256AES128, X25519AES128}, {P256AES128, P384AES256}} {
+	for _, s := range [][2]Suite{{X25519AES128, X25519AES128}, {X25519AES128, P256AES128}, {P256AES128, X25519AES128}, {P256AES128, P384AES256}, {X25519AES128, X25519MLKEM768}} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			ext := []Extension{{extRequiredCapabilities, encode(func(w *writer) {
 				w.u16list(nil)
@@ -229,6 +230,18 @@ func TestReInitIsChecked(t *testing.T) {
 		g, err := again[1].joinFrom(old[1], welcome, nil, privs[1])
 		if err != nil {
 			t.Fatalf("the honest group: %v", err)
+		}
+		converse(t, next, g)
+
+		// More may come along than were there (12.4.3.1).
+		_, more, _ := renewed(t, []*person{newPerson(t, s[1], "stranger")}, s[1])
+		next, welcome, err = old[0].ReInit(maker.credential(), maker.signer, anyCredential{}, maker.policy,
+			ResumeOptions{KeyPackages: append(more, pubs[1:]...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g, err = again[1].joinFrom(old[1], welcome, nil, privs[1]); err != nil || len(g.Members()) != 4 {
+			t.Fatalf("a group of the old members and one more: %v", err)
 		}
 		converse(t, next, g)
 	}

@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"fmt"
 	"slices"
 )
 
@@ -28,16 +29,20 @@ const generationMax = 1<<32 - 1
 
 // key derives the key of the next generation and the secret after it.
 func (c *cryptoSuite) ratchetStep(r ratchet) (messageKey, ratchet) {
+	x := c.under(r.secret)
 	k := messageKey{
-		key:   c.deriveTree(r.secret, "key", r.next, c.nk),
-		nonce: c.deriveTree(r.secret, "nonce", r.next, nonceSize),
+		key:   x.deriveTree("key", r.next, c.nk),
+		nonce: x.deriveTree("nonce", r.next, nonceSize),
 	}
-	return k, c.ratchetSkip(r)
+	return k, r.skip(x)
 }
 
 // ratchetSkip passes over one generation without deriving its key.
-func (c *cryptoSuite) ratchetSkip(r ratchet) ratchet {
-	return ratchet{c.deriveTree(r.secret, "secret", r.next, c.nh()), r.next + 1, r.skipped}
+func (c *cryptoSuite) ratchetSkip(r ratchet) ratchet { return r.skip(c.under(r.secret)) }
+
+// skip takes the ratchet's secret as an expander.
+func (r ratchet) skip(x *expander) ratchet {
+	return ratchet{x.deriveTree("secret", r.next, x.cs.nh()), r.next + 1, r.skipped}
 }
 
 // open returns the key of a generation and the ratchet without it.
@@ -143,8 +148,9 @@ func (t *secretTree) view(cs *cryptoSuite, leaf uint32) (descent, error) {
 	d := descent{leaf: leaf, consumed: x, derived: make(map[nodeIndex][]byte)}
 	secret := t.nodes[x]
 	for x != target {
-		l := cs.expandLabel(secret, "tree", []byte("left"), cs.nh())
-		r := cs.expandLabel(secret, "tree", []byte("right"), cs.nh())
+		down := cs.under(secret)
+		l := down.expand("tree", []byte("left"), cs.nh())
+		r := down.expand("tree", []byte("right"), cs.nh())
 		if inSubtree(target, left(x)) {
 			d.derived[right(x)], secret, x = r, l, left(x)
 		} else {
@@ -156,6 +162,15 @@ func (t *secretTree) view(cs *cryptoSuite, leaf uint32) (descent, error) {
 		d.pair.handshake.secret = cs.expandLabel(secret, "handshake", nil, cs.nh())
 	}
 	return d, nil
+}
+
+// derive gives a leaf its ratchets, if it has none yet.
+func (t *secretTree) derive(cs *cryptoSuite, leaf uint32) {
+	d, err := t.view(cs, leaf)
+	if err != nil {
+		panic(fmt.Sprintf("mls: there is no secret for leaf %d: %v", leaf, err))
+	}
+	t.accept(d, contentApplication, d.pair.application)
 }
 
 // accept makes a descent and one ratchet's successor real, and deletes the
@@ -174,15 +189,6 @@ func (t *secretTree) accept(d descent, content uint8, after ratchet) {
 		clear(r.secret)
 	}
 	*r = after
-}
-
-// reach derives a leaf's ratchets for good, with no message.
-func (t *secretTree) reach(cs *cryptoSuite, leaf uint32) error {
-	d, err := t.view(cs, leaf)
-	if err == nil {
-		t.accept(d, contentApplication, d.pair.application)
-	}
-	return err
 }
 
 // A use is one generation of one ratchet that a message takes.

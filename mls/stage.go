@@ -93,18 +93,23 @@ func (g *Group) Apply(s *Staged) error {
 	if o.next == nil {
 		return g.leave(s)
 	}
-	gone, kept := e.earlier, []*pastEpoch(nil)
-	if p := &g.s.policy; p.keepsPast() {
-		gone, kept = p.over(append(slices.Clone(e.earlier), e.pass(o.use, p.pastAt())))
+	p := &g.s.policy
+	earlier := e.earlier
+	if p.keepsPast() {
+		earlier = append(slices.Clone(earlier), e.pass(o.use, p.pastAt()))
 	}
+	gone, kept := p.over(earlier)
 	o.next.earlier = kept
-	if g.s.policy.Store != nil {
+	if p.Store != nil {
 		if err := g.save(o.next.whole()); err != nil {
+			for _, copied := range earlier[len(e.earlier):] {
+				copied.erase()
+			}
 			return err
 		}
 	}
-	for _, p := range gone {
-		p.erase()
+	for _, over := range gone {
+		over.erase()
 	}
 	side := *g.s
 	side.signer = o.signer

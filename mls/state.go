@@ -142,9 +142,11 @@ func Unmarshal(state []byte, sg Signer, v Validator, p Policy) (*Group, error) {
 		return nil, err
 	}
 	if p.Store != nil {
-		err = g.save(e.whole())
+		if err := g.save(e.whole()); err != nil {
+			return nil, err
+		}
 	}
-	return g, err
+	return g, nil
 }
 
 func restored(e *epoch, s *side) (*Group, error) {

@@ -10,6 +10,7 @@ import (
 	"crypto/hpke"
 	_ "crypto/sha256" // the hashes that the suites name
 	_ "crypto/sha512"
+	"encoding/binary"
 	"fmt"
 	"hash"
 	"io"
@@ -139,13 +140,61 @@ func (c *cryptoSuite) extract(salt, ikm []byte) []byte {
 	return out
 }
 
-// expandLabel is ExpandWithLabel, 8.
-func (c *cryptoSuite) expandLabel(secret []byte, label string, context []byte, n int) []byte {
-	w := writer{b: make([]byte, 0, 16+len(labelPrefix)+len(label)+len(context))}
+// An expander derives from one secret under several labels. It takes the secret in
+// once: that is half of the work of deriving a key.
+type expander struct {
+	cs    *cryptoSuite
+	mac   hash.Hash // HMAC under the secret
+	label writer    // KDFLabel, the latest
+	used  bool
+}
+
+func (c *cryptoSuite) under(secret []byte) *expander {
+	return &expander{cs: c, mac: hmac.New(c.newHash, secret), label: writer{make([]byte, 0, 96)}}
+}
+
+// expand is ExpandWithLabel, 8, for up to Nh bytes: one block of HKDF (RFC 5869
+// 2.3).
+func (x *expander) expand(label string, context []byte, n int) []byte {
+	if n > x.cs.nh() {
+		panic("mls: more than one block of a label")
+	}
+	if x.used {
+		x.mac.Reset()
+	}
+	x.used = true
+	x.label.b = x.label.b[:0]
+	x.label.kdfLabel(label, context, n)
+	x.label.u8(1) // the block's number
+	x.mac.Write(x.label.b)
+	return x.mac.Sum(make([]byte, 0, x.cs.nh()))[:n:n]
+}
+
+// derive is DeriveSecret, 8.
+func (x *expander) derive(label string) []byte { return x.expand(label, nil, x.cs.nh()) }
+
+// deriveTree is DeriveTreeSecret, 9.1.
+func (x *expander) deriveTree(label string, generation uint32, n int) []byte {
+	var context [4]byte
+	binary.BigEndian.PutUint32(context[:], generation)
+	return x.expand(label, context[:], n)
+}
+
+// kdfLabel is KDFLabel, 8.
+func (w *writer) kdfLabel(label string, context []byte, n int) {
 	w.u16(uint16(n))
 	w.length(len(labelPrefix) + len(label))
 	w.b = append(append(w.b, labelPrefix...), label...)
 	w.vec(context)
+}
+
+// expandLabel is ExpandWithLabel, 8.
+func (c *cryptoSuite) expandLabel(secret []byte, label string, context []byte, n int) []byte {
+	if n <= c.nh() {
+		return c.under(secret).expand(label, context, n)
+	}
+	var w writer
+	w.kdfLabel(label, context, n)
 	out, err := hkdf.Expand(c.newHash, secret, string(w.b), n)
 	if err != nil {
 		panic("mls: expand: " + err.Error()) // only for lengths no caller asks for
@@ -155,15 +204,7 @@ func (c *cryptoSuite) expandLabel(secret []byte, label string, context []byte, n
 
 // derive is DeriveSecret, 8.
 func (c *cryptoSuite) derive(secret []byte, label string) []byte {
-	return c.expandLabel(secret, label, nil, c.nh())
-}
-
-// deriveTree is DeriveTreeSecret, 9.1.
-func (c *cryptoSuite) deriveTree(secret []byte, label string, generation uint32, n int) []byte {
-	var context [4]byte
-	context[0], context[1] = byte(generation>>24), byte(generation>>16)
-	context[2], context[3] = byte(generation>>8), byte(generation)
-	return c.expandLabel(secret, label, context[:], n)
+	return c.under(secret).derive(label)
 }
 
 // refHash is RefHash, 5.2.

@@ -44,6 +44,12 @@ func TestExperimentalSuitesAreOff(t *testing.T) {
 				_, err := Join(x.staged.Welcome, x.secrets, x.phone.signer, anyCredential{}, off)
 				return err
 			},
+			"ExternalJoin": func() error {
+				tablet := newPerson(t, s, "tablet")
+				gi := externalInfo(t, device, GroupInfoOptions{})
+				_, _, err := ExternalJoin(gi, nil, tablet.credential(), tablet.signer, anyCredential{}, off, ExternalOptions{})
+				return err
+			},
 			"Unmarshal": func() error { _, err := Unmarshal(state, x.phone.signer, anyCredential{}, off); return err },
 		} {
 			if err := do(); !errors.Is(err, ErrUnsupported) {

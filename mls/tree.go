@@ -110,6 +110,16 @@ func (t *tree) freeLeaf() (uint32, error) {
 	return n, nil
 }
 
+// members lists the occupied leaves in order.
+func (t *tree) members() (out []Member) {
+	for i := range t.leaves() {
+		if l := t.leaf(i); l != nil {
+			out = append(out, memberOf(i, l))
+		}
+	}
+	return out
+}
+
 // add puts a new member into the leftmost blank leaf, 12.1.1.
 func (t *tree) add(l *leafNode) (uint32, error) {
 	i, err := t.freeLeaf()

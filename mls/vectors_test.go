@@ -260,7 +260,7 @@ func checkCryptoBasics(c *cryptoBasicsCase) error {
 		same("ref_hash", cs.refHash(c.RefHash.Label, c.RefHash.Value), c.RefHash.Out),
 		same("expand", cs.expandLabel(c.Expand.Secret, c.Expand.Label, c.Expand.Context, c.Expand.Length), c.Expand.Out),
 		same("derive", cs.derive(c.Derive.Secret, c.Derive.Label), c.Derive.Out),
-		same("derive tree", cs.deriveTree(c.DeriveTree.Secret, c.DeriveTree.Label, c.DeriveTree.Generation, c.DeriveTree.Length), c.DeriveTree.Out),
+		same("derive tree", cs.under(c.DeriveTree.Secret).deriveTree(c.DeriveTree.Label, c.DeriveTree.Generation, c.DeriveTree.Length), c.DeriveTree.Out),
 		cs.verify(c.Sign.Pub, c.Sign.Label, c.Sign.Content, c.Sign.Signature),
 		same("signer's public key", sg.Public(), c.Sign.Pub),
 		cs.verify(c.Sign.Pub, c.Sign.Label, c.Sign.Content, sig),

@@ -124,6 +124,11 @@ func pool(certs ...*x509.Certificate) *x509.CertPool {
 
 func at(when time.Time) func() time.Time { return func() time.Time { return when } }
 
+// takesAnybody is the authentication service of a hostile member.
+type takesAnybody struct{ mls.Validator }
+
+func (takesAnybody) Successor(_, _ mls.Credential) error { return nil }
+
 // TestX509Validator: an honest chain of root, intermediate and end entity, then
 // one thing spoiled at a time.
 func TestX509Validator(t *testing.T) {
@@ -213,8 +218,8 @@ func TestX509Validator(t *testing.T) {
 	}
 }
 
-// TestX509Group: two members with certificates, from KeyPackage to message; and a
-// clock by which one of them has expired lets nobody in.
+// TestX509Group: two members with certificates, from KeyPackage to message and to a
+// renewed certificate; and a clock by which one of them has expired lets nobody in.
 func TestX509Group(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	for _, s := range []mls.Suite{mls.X25519AES128, mls.P256AES128} {
@@ -248,6 +253,37 @@ func TestX509Group(t *testing.T) {
 		check(err)
 		if text := fmt.Sprintf("%s", event.(mls.Application).Plaintext); text != "hello" {
 			t.Errorf("suite %d: %q", s, text)
+		}
+
+		// The phone's certificate is renewed for another key, by a Commit. Somebody
+		// else's does not take its place, whoever says so.
+		nextPublic, nextKey := keyOf(t, s)
+		state, err := phone.Marshal()
+		check(err)
+		hostile, err := mls.Unmarshal(state, phoneKey, takesAnybody{v}, mls.DefaultPolicy())
+		check(err)
+		rotate := func(g *mls.Group, uri string) (*mls.Staged, error) {
+			next := mls.X509Credential(root.issue(nextPublic, uri, nil))
+			return g.Commit(mls.CommitOptions{Leaf: mls.LeafOptions{Signer: nextKey, Credential: &next}})
+		}
+		if _, err := rotate(phone, "tel:+4915187654321"); !errors.Is(err, mls.ErrRefused) {
+			t.Errorf("suite %d: the phone made a commit as somebody else: %v", s, err)
+		}
+		forged, err := rotate(hostile, "tel:+4915187654321")
+		check(err)
+		if _, err := bank.Process(forged.Commit); !errors.Is(err, mls.ErrRefused) {
+			t.Errorf("suite %d: somebody else's certificate took a member's place: %v", s, err)
+		}
+		renewed, err := rotate(phone, "tel:+4915112345678")
+		check(err)
+		event, err = bank.Process(renewed.Commit)
+		check(err)
+		check(bank.Apply(event.(*mls.Staged)))
+		check(phone.Apply(renewed))
+		sealed, err = phone.Protect(nil, []byte("by another key"))
+		check(err)
+		if _, err = bank.Process(sealed); err != nil {
+			t.Errorf("suite %d: after the renewal: %v", s, err)
 		}
 	}
 }

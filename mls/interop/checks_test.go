@@ -77,6 +77,10 @@ var checks = []check{
 		alice, _, r := s.pair()
 		r.say(alice, []byte("message id"), []byte("with authenticated data"))
 	}},
+	{name: "authenticated data of a commit, ours", run: func(s *session) {
+		alice, _, r := s.pair()
+		r.change(alice, change{aad: []byte("commit id")})
+	}},
 	{name: "authenticated data, theirs", except: map[string]string{
 		coreCrypto: "it seals without",
 	}, run: func(s *session) {
@@ -191,7 +195,12 @@ var checks = []check{
 	}},
 	{name: "we restart from what was stored at every step", run: func(s *session) {
 		alice, bob, r := s.pair()
-		again := func() { r.must(alice.restart(), "restart"); r.goesOn() }
+		again := func() {
+			for _, restart := range []func() error{alice.restart, alice.reread} {
+				r.must(restart(), "restart")
+				r.goesOn()
+			}
+		}
 		again()
 		r.update(bob)
 		again()
@@ -199,6 +208,12 @@ var checks = []check{
 		again()
 		r.add(bob, s.theirs("carol"))
 		again()
+		late, err := bob.seal(nil, []byte("late"))
+		r.must(err, "seal")
+		r.must(alice.restart(), "restart")
+		r.opens(alice, late, nil, []byte("late"))
+		r.must(alice.restart(), "restart")
+		r.refuses(alice, late, "a replay")
 	}},
 	{name: "exporter under labels and contexts", except: map[string]string{
 		coreCrypto: "it exports under the label \"exporter\" and no context, which every step compares",
@@ -532,14 +547,24 @@ var checks = []check{
 		r := newRoom(s.t, listing{bob, server.Public()})
 		r.in = []member{bob}
 		r.add(bob, alice, carol, dave)
-		for _, x := range []struct{ gone, by member }{{carol, bob}, {dave, alice}} { // it takes no adds
-			p := mls.RemoveProposal(r.seats(x.gone)[0].Leaf)
-			msg, err := mls.ExternalProposal(alice.group.GroupID(), alice.group.Epoch(), s.suite, 0, p, server)
-			r.must(err, "the server proposes")
-			r.deliver(nil, msg, "proposal")
-			r.change(x.by, change{received: true})
-		}
+		r.removedFromOutside(alice, 0, server, carol, bob) // it takes no adds
+		r.removedFromOutside(alice, 0, server, dave, alice)
 		r.has(bob, alice)
+	}},
+	{name: "removals by a sender outside, whom our group lists", except: map[string]string{
+		tsMLS: "it has one sender where 12.1.8.1 has a list",
+	}, run: func(s *session) {
+		alice, bob, r := s.pair()
+		carol, dave := s.theirs("carol"), s.ours("dave")
+		r.add(bob, carol, dave)
+		server, other := s.ours("server"), s.ours("other")
+		r.change(alice, change{extensions: []mls.Extension{mls.ExternalSenders(
+			mls.ExternalSender{SignatureKey: other.signer.Public(), Credential: other.cred},
+			mls.ExternalSender{SignatureKey: server.signer.Public(), Credential: server.cred},
+		)}})
+		r.removedFromOutside(alice, 1, server.signer, dave, bob)
+		r.removedFromOutside(alice, 1, server.signer, carol, alice)
+		r.has(alice, bob)
 	}},
 	{name: "commits that cross: one counts, the other is refused", run: func(s *session) {
 		alice, bob, r := s.pair()
@@ -644,6 +669,27 @@ var checks = []check{
 			r.goesOn()
 		}
 	}},
+	{name: "theirs of as many past epochs as we keep, and no more", run: func(s *session) {
+		const keep = 2
+		for _, past := range []int{keep, keep + 1} {
+			alice, bob := s.ours("alice"), s.theirs("bob")
+			alice.policy.PastEpochs = keep
+			r := newRoom(s.t, alice)
+			r.add(alice, bob)
+			first, err := bob.seal(nil, []byte("of a past epoch"))
+			r.must(err, "seal")
+			for range past {
+				r.update(bob)
+			}
+			if past > keep {
+				r.refuses(alice, first, "a message of an epoch too old")
+				continue
+			}
+			r.opens(alice, first, nil, []byte("of a past epoch"))
+			r.refuses(alice, first, "a replay")
+			r.goesOn()
+		}
+	}},
 	{name: "a growing and shrinking group of nine", run: func(s *session) {
 		alice, bob, r := s.pair()
 		all := []member{alice, bob}
@@ -670,8 +716,7 @@ var checks = []check{
 
 var noResumption = map[string]string{coreCrypto: "it has neither ReInit nor branches"}
 
-// bothCredentials is required_capabilities of 11.1: credentials basic and X.509.
-var bothCredentials = mls.Extension{Type: 3, Data: []byte{0, 0, 4, 0, 1, 0, 2}}
+var bothCredentials = mls.RequiredCapabilities(nil, nil, []uint16{mls.CredentialBasic, mls.CredentialX509})
 
 // reach is what a foreign engine opens as it comes: how many generations may be
 // missing before a message, how far behind the newest one it may be, and how many epochs
@@ -734,6 +779,17 @@ func (r *room) enters(m member, commit []byte) {
 	r.goesOn()
 }
 
+// removedFromOutside has a listed sender propose to remove somebody, and a member
+// commit that.
+func (r *room) removedFromOutside(in *ours, place uint32, server mls.Signer, gone, by member) {
+	r.t.Helper()
+	p := mls.RemoveProposal(r.seats(gone)[0].Leaf)
+	msg, err := mls.ExternalProposal(in.group.GroupID(), in.group.Epoch(), in.suite, place, p, server)
+	r.must(err, "somebody outside proposes")
+	r.deliver(nil, msg, "proposal")
+	r.change(by, change{received: true})
+}
+
 // listing makes a group that lists a sender outside.
 type listing struct {
 	*theirs
@@ -763,8 +819,9 @@ func (r *room) has(want ...member) {
 // Ours and both foreign engines in one group.
 func TestThreeEngines(t *testing.T) {
 	needPeers(t)
-	for _, suite := range suites {
+	for _, suite := range suites() {
 		t.Run(fmt.Sprintf("suite=%d", suite), func(t *testing.T) {
+			t.Parallel()
 			people := new(int)
 			ts := session{t, suite, startPeer(t, tsMLS), people}
 			cc := session{t, suite, startPeer(t, coreCrypto), people}

@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -48,6 +49,7 @@ type change struct {
 	leaf       mls.LeafOptions // ours
 	extensions []mls.Extension // those of the group from now on
 	reInit     *successor      // the group ends and goes on as another
+	aad        []byte          // ours: of the commit
 	noTree     bool            // the Welcome comes without the ratchet tree
 }
 
@@ -96,21 +98,41 @@ type ours struct {
 // newSigner has a fresh key of the client's suite.
 func (o *ours) newSigner(t *testing.T) mls.Signer {
 	t.Helper()
-	signer, err := o.freshSigner()
+	_, signer, err := freshKey(o.suite)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return signer
 }
 
-func (o *ours) freshSigner() (mls.Signer, error) {
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	secret[0] &= 0x7f // below the order of P-256
-	if o.suite == mls.P256AES128 {
-		return mls.NewP256Signer(secret)
+// freshKey is a signature key of a suite, to certify and to sign with.
+func freshKey(suite mls.Suite) (crypto.Signer, mls.Signer, error) {
+	ec, ok := map[mls.Suite]struct {
+		curve elliptic.Curve
+		maker func([]byte) (mls.Signer, error)
+	}{
+		mls.P256AES128: {elliptic.P256(), mls.NewP256Signer},
+		mls.P384AES256: {elliptic.P384(), mls.NewP384Signer},
+		mls.P521AES256: {elliptic.P521(), mls.NewP521Signer},
+	}[suite]
+	if !ok {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, nil, err
+		}
+		signer, err := mls.NewEd25519Signer(key.Seed())
+		return key, signer, err
 	}
-	return mls.NewEd25519Signer(secret)
+	key, err := ecdsa.GenerateKey(ec.curve, rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	scalar, err := key.Bytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := ec.maker(scalar)
+	return key, signer, err
 }
 
 // anybody is an authentication service that takes everybody at their word.
@@ -142,18 +164,7 @@ func (o *ours) certify(t *testing.T) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: o.who},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
 	}
-	var key crypto.Signer
-	var err error
-	if o.suite == mls.P256AES128 {
-		k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		scalar, _ := k.Bytes()
-		key = k
-		o.signer, err = mls.NewP256Signer(scalar)
-	} else {
-		_, k, _ := ed25519.GenerateKey(rand.Reader)
-		key = k
-		o.signer, err = mls.NewEd25519Signer(k.Seed())
-	}
+	key, signer, err := freshKey(o.suite)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +172,7 @@ func (o *ours) certify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.cred = mls.X509Credential(der)
+	o.signer, o.cred = signer, mls.X509Credential(der)
 }
 
 func (o *ours) name() string     { return o.who }
@@ -175,12 +186,12 @@ func (o *ours) keyPackage() (pub []byte, err error) {
 }
 
 func (o *ours) create(groupID []byte) (err error) {
-	o.group, err = mls.Create(o.suite, groupID, o.cred, o.signer, anybody{}, o.policy)
+	o.group, err = mls.Create(o.suite, groupID, o.cred, o.signer, anybody{}, o.stored())
 	return err
 }
 
 func (o *ours) join(welcome, tree []byte) (err error) {
-	o.group, err = mls.JoinWithTree(welcome, tree, o.secrets, o.signer, anybody{}, o.policy)
+	o.group, err = mls.JoinWithTree(welcome, tree, o.secrets, o.signer, anybody{}, o.stored())
 	return err
 }
 
@@ -197,7 +208,7 @@ func (o *ours) commit(c change) (sent, error) {
 }
 
 func (o *ours) stage(c change) (*mls.Staged, error) {
-	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree})
+	return o.group.Commit(mls.CommitOptions{Proposals: c.ours(), NoPath: c.noPath, Leaf: c.leaf, WithoutTree: c.noTree, AAD: c.aad})
 }
 
 // ours spells a change for package mls.
@@ -254,7 +265,7 @@ func (o *ours) externalJoin(groupInfo []byte) (commit []byte, err error) {
 		leaf := o.group.OwnLeaf()
 		again.Resync = &leaf
 	}
-	o.group, commit, err = mls.ExternalJoin(groupInfo, nil, o.cred, o.signer, anybody{}, o.policy, again)
+	o.group, commit, err = mls.ExternalJoin(groupInfo, nil, o.cred, o.signer, anybody{}, o.stored(), again)
 	return commit, err
 }
 
@@ -274,14 +285,49 @@ func (o *ours) encrypt() error {
 	return o.restart()
 }
 
-// restart is what a crash leaves: the group as it was stored.
-func (o *ours) restart() error {
+// restart is what a crash leaves: the group as its store has it.
+func (o *ours) restart() (err error) {
+	o.group, err = mls.Load(o.signer, anybody{}, o.policy)
+	return err
+}
+
+// reread is a restart by the other way, of a caller that stores for itself.
+func (o *ours) reread() error {
 	b, err := o.group.Marshal()
 	if err != nil {
 		return err
 	}
-	o.group, err = mls.Unmarshal(b, o.signer, anybody{}, o.policy)
+	o.group, err = mls.Unmarshal(b, o.signer, anybody{}, o.stored())
 	return err
+}
+
+// stored is the policy with an empty store, for a group that begins.
+func (o *ours) stored() mls.Policy {
+	o.policy.Store = make(memory)
+	return o.policy
+}
+
+// memory is a store of one group.
+type memory map[string][]byte
+
+func (m memory) Save(c mls.Change) error {
+	if c.Whole {
+		clear(m)
+	}
+	for _, key := range c.Delete {
+		delete(m, key)
+	}
+	for _, r := range c.Put {
+		m[r.Key] = bytes.Clone(r.Data)
+	}
+	return nil
+}
+
+func (m memory) Load() (out []mls.Record, err error) {
+	for key, data := range m {
+		out = append(out, mls.Record{Key: key, Data: bytes.Clone(data)})
+	}
+	return out, nil
 }
 
 // seats lists the members of the group.

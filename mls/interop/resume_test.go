@@ -78,7 +78,7 @@ func (o *ours) beside(s successor) (member, error) {
 	next := *o
 	next.who, next.suite, next.group = o.who+" later", s.suite, nil
 	if s.suite != o.suite {
-		signer, err := next.freshSigner()
+		_, signer, err := freshKey(s.suite)
 		if err != nil {
 			return nil, err
 		}
@@ -90,16 +90,16 @@ func (o *ours) beside(s successor) (member, error) {
 func (o *ours) resume(m member, s successor, branch bool, keyPackages ...[]byte) (welcome, tree []byte, err error) {
 	next, with := m.(*ours), mls.ResumeOptions{KeyPackages: keyPackages}
 	if branch {
-		next.group, welcome, err = o.group.Branch(s.group, next.cred, next.signer, anybody{}, next.policy, with)
+		next.group, welcome, err = o.group.Branch(s.group, next.cred, next.signer, anybody{}, next.stored(), with)
 	} else {
-		next.group, welcome, err = o.group.ReInit(next.cred, next.signer, anybody{}, next.policy, with)
+		next.group, welcome, err = o.group.ReInit(next.cred, next.signer, anybody{}, next.stored(), with)
 	}
 	return welcome, nil, err
 }
 
 func (o *ours) joinFrom(m member, welcome, tree []byte, _ bool) (err error) {
 	next := m.(*ours)
-	next.group, err = mls.JoinFrom(o.group, welcome, tree, next.secrets, next.signer, anybody{}, next.policy)
+	next.group, err = mls.JoinFrom(o.group, welcome, tree, next.secrets, next.signer, anybody{}, next.stored())
 	return err
 }
 

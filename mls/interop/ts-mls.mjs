@@ -3,9 +3,17 @@ import * as mls from "ts-mls"
 import { createGroupInfoWithRatchetTree } from "ts-mls/createCommit.js"
 import { encode as encodeBytes } from "ts-mls/codec/tlsEncoder.js"
 import { decodeRatchetTree, ratchetTreeEncoder } from "ts-mls/ratchetTree.js"
-import { p256 } from "@noble/curves/nist.js"
+import { p256, p384, p521 } from "@noble/curves/nist.js"
 
-const suites = { 1: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", 2: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256" }
+const suites = {
+  1: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
+  2: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256",
+  3: "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519",
+  5: "MLS_256_DHKEMP521_AES256GCM_SHA512_P521",
+  7: "MLS_256_DHKEMP384_AES256GCM_SHA384_P384",
+}
+const curves = { 2: p256, 5: p521, 7: p384 }
+const publicKeySize = { 1: 32, 2: 65, 3: 32, 5: 133, 7: 97 } // bytes of an HPKE public key
 
 const clients = new Map() // by name: its key packages, its group, its pre-shared keys
 
@@ -33,12 +41,13 @@ async function newClient(who, suite, identity, compressed) {
   return c
 }
 
-// ts-mls makes compressed P-256 signature keys of its own, which RFC 9420 5.1.1
+// ts-mls makes compressed signature keys of its own, which RFC 9420 5.1.1
 // does not allow, so the key comes from here.
 async function signatureKey(c) {
-  if (c.suite !== 2) return c.impl.signature.keygen()
-  const signKey = p256.utils.randomSecretKey()
-  return { signKey, publicKey: p256.getPublicKey(signKey, c.compressed === true) }
+  const curve = curves[c.suite]
+  if (curve === undefined) return c.impl.signature.keygen()
+  const signKey = curve.utils.randomSecretKey()
+  return { signKey, publicKey: curve.getPublicKey(signKey, c.compressed === true) }
 }
 
 async function freshKeyPackage(c) {
@@ -99,8 +108,6 @@ async function groupInfo(c) {
 }
 
 const lengthOf = (key) => (key.length < 64 ? [key.length] : [0x40, key.length]) // 2.1.2
-
-const publicKeySize = { 1: 32, 2: 65 } // bytes, by suite
 
 function readingExternalPub(c) {
   const size = publicKeySize[c.suite]

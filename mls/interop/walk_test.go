@@ -3,7 +3,6 @@ package interop_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +10,7 @@ import (
 
 const (
 	walkSteps     = 24
-	walkStepsLong = 400 // SEALPOST_LONG=1
+	walkStepsLong = 200 // SEALPOST_LONG=1
 	walkMembers   = 9   // at most
 	walkSeed      = 9420
 )
@@ -22,10 +21,10 @@ const (
 func TestWalkOfThreeEngines(t *testing.T) {
 	needPeers(t)
 	steps := walkSteps
-	if os.Getenv("SEALPOST_LONG") != "" {
+	if long() {
 		steps = walkStepsLong
 	}
-	for _, suite := range suites {
+	for _, suite := range suites() {
 		t.Run(fmt.Sprintf("suite=%d", suite), func(t *testing.T) {
 			t.Parallel()
 			w := newWalk(t, session{t, suite, startPeer(t, tsMLS), new(int)}, startPeer(t, coreCrypto))
