@@ -144,7 +144,7 @@ func FuzzInsiderContent(f *testing.F) {
 			return writeMessage(wirePublicMessage, pm.write)
 		}
 		if private {
-			msg = func() []byte { return sealRaw(t, g, kind, leaf, generation, append(encodeBody(a), tail...)) }
+			msg = func() []byte { return sealRaw(t, g, kind, leaf, generation, nil, append(encodeBody(a), tail...)) }
 		}
 		out := msg()
 		_, ev := x.take(t, out)
@@ -169,7 +169,7 @@ func encodeBody(a *authContent) []byte {
 
 // sealRaw encrypts any plaintext with the keys of a leaf and generation, as every
 // member could.
-func sealRaw(t *testing.T, g *Group, kind uint8, leaf, generation uint32, plain []byte) []byte {
+func sealRaw(t *testing.T, g *Group, kind uint8, leaf, generation uint32, aad, plain []byte) []byte {
 	t.Helper()
 	e := g.cur()
 	d := must(e.secrets.view(e.cs, min(leaf, e.tree.leaves()-1)))(t)
@@ -179,7 +179,7 @@ func sealRaw(t *testing.T, g *Group, kind uint8, leaf, generation uint32, plain 
 	}
 	key, _ := e.cs.ratchetStep(r)
 	sd := senderData{leaf: leaf, generation: generation}
-	pm := &privateMessage{groupID: e.context.groupID, epoch: e.context.epoch, kind: kind, aad: []byte{}}
+	pm := &privateMessage{groupID: e.context.groupID, epoch: e.context.epoch, kind: kind, aad: aad}
 	pm.ciphertext = must(e.cs.content(key.key))(t).Seal(nil, guarded(key.nonce, sd.guard), plain, pm.contentAAD())
 	outer := e.cs.senderDataKey(e.keys.senderData, pm.ciphertext)
 	pm.senderData = must(e.cs.content(outer.key))(t).Seal(nil, outer.nonce, encode(sd.write), pm.senderAAD())
@@ -193,7 +193,7 @@ func FuzzInsiderPlaintext(f *testing.F) {
 	f.Add(uint8(contentProposal), uint32(3), uint32(0), []byte{0, 3, 0, 0, 0, 1, 0})
 	f.Add(uint8(contentCommit), uint32(3), uint32(49), []byte{0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, kind uint8, leaf, generation uint32, plain []byte) {
-		if _, ev := x.take(t, sealRaw(t, x.insider(t), kind, leaf, generation, plain)); ev != nil {
+		if _, ev := x.take(t, sealRaw(t, x.insider(t), kind, leaf, generation, nil, plain)); ev != nil {
 			t.Fatalf("taken without a signature: %+v", ev)
 		}
 	})
@@ -434,7 +434,7 @@ func TestArena(t *testing.T) {
 	if err := body.sign(mallory.s.signer, mallory.cur().encoded); err != nil {
 		t.Fatal(err)
 	}
-	if _, ev := x.take(t, sealRaw(t, mallory, contentApplication, 3, 7, append(encodeBody(body), 0))); ev == nil || string(ev.(Application).Plaintext) != "text" {
+	if _, ev := x.take(t, sealRaw(t, mallory, contentApplication, 3, 7, nil, append(encodeBody(body), 0))); ev == nil || string(ev.(Application).Plaintext) != "text" {
 		t.Errorf("application message: %+v", ev)
 	}
 	if _, ev := x.take(t, must(x.insider(t).Propose(RemoveProposal(2)))(t)); ev == nil {
