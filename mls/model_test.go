@@ -63,7 +63,7 @@ func TestModel(t *testing.T) {
 			"forge": w.forge, "forge handshake": w.forgeHandshake, "follow": w.followOne, "all follow": w.followAll, "propose": w.propose,
 			"commit": w.commit, "commit again": w.commit, "two commits": w.twoCommits, "enter": w.enter, "resync": w.resync,
 			"restart": w.restart, "skip": w.skip, "old handshake": w.oldHandshake, "broken store": w.brokenStore,
-			"branch": w.branch, "reinit": w.reInit, "skip more": w.skip,
+			"branch": w.branch, "reinit": w.reInit, "skip more": w.skip, "ask from outside": w.askFromOutside,
 		} {
 			actions[name] = func(*rapid.T) { act() }
 		}
@@ -110,7 +110,7 @@ type world struct {
 	log     []*handshake
 	asked   []*asked // proposals of this epoch, in order
 	letters []*letter
-	named   int // people so far, also groups
+	named   int // people, groups and proposals so far
 	met     map[string]int
 }
 
@@ -586,7 +586,7 @@ func (w *world) step(m *member) {
 	if h.ask != nil {
 		ev, err := m.g.Process(h.msg)
 		w.must(err, "%s takes a proposal of leaf %d", m.name, h.ask.by)
-		if p, ok := ev.(mls.ProposalReceived); !ok || !p.FromMember || p.Sender != h.ask.by {
+		if p, ok := ev.(mls.ProposalReceived); !ok || p.FromMember != (h.by != nil) || p.Sender != h.ask.by {
 			w.Fatalf("%s takes a proposal as %+v", m.name, ev)
 		}
 		m.waiting++
@@ -695,7 +695,8 @@ func (w *world) ask(by *member, byValue bool) *asked {
 		a.proposal = mls.ContextExtensionsProposal(ext)
 	case kind == 6:
 		a.custom = true
-		a.proposal = mls.CustomProposal(modelProposal, []byte(by.name))
+		w.named++ // the same proposal twice would be one
+		a.proposal = mls.CustomProposal(modelProposal, fmt.Appendf(nil, "%d", w.named))
 	default:
 		a.proposal = mls.ExternalPSKProposal([]byte("psk"))
 	}
@@ -752,21 +753,35 @@ func (w *world) sender(what string) *member {
 }
 
 func (w *world) propose() {
-	m := w.sender("proposer")
-	a := w.ask(m, false)
-	msg, err := m.g.Propose(a.proposal)
-	w.must(err, "%s proposes", m.name)
-	if a.update {
-		m.updating = append(m.updating, a.signer)
-	}
-	w.unchanged(m, "its own proposal", func() {
-		if _, err := m.g.Process(msg); !errors.Is(err, mls.ErrOwnMessage) {
-			w.Fatalf("%s takes its own proposal: %v", m.name, err)
+	for range w.number("proposals", 1, 3) {
+		m := w.sender("proposer")
+		a := w.ask(m, false)
+		msg, err := m.g.Propose(a.proposal)
+		w.must(err, "%s proposes", m.name)
+		if a.update {
+			m.updating = append(m.updating, a.signer)
 		}
-	})
+		w.unchanged(m, "its own proposal", func() {
+			if _, err := m.g.Process(msg); !errors.Is(err, mls.ErrOwnMessage) {
+				w.Fatalf("%s takes its own proposal: %v", m.name, err)
+			}
+		})
+		w.asked = append(w.asked, a)
+		w.log = append(w.log, &handshake{msg: msg, by: m, epoch: w.epoch, ask: a})
+		m.at, m.waiting, m.sealed = len(w.log), m.waiting+1, m.sealed+1
+	}
+}
+
+// askFromOutside: somebody asks to be added.
+func (w *world) askFromOutside() {
+	if w.room() <= 0 {
+		w.Skip("full")
+	}
+	a := w.asksAdd()
+	msg, err := mls.SelfAddProposal([]byte(w.id), w.epoch, a.add.pub, a.add.signer)
+	w.must(err, "%s asks to be added", a.add.name)
 	w.asked = append(w.asked, a)
-	w.log = append(w.log, &handshake{msg: msg, by: m, epoch: w.epoch, ask: a})
-	m.at, m.waiting, m.sealed = len(w.log), m.waiting+1, m.sealed+1
+	w.log = append(w.log, &handshake{msg: msg, epoch: w.epoch, ask: a})
 }
 
 // effectOf is the model's reading of 12.2 to 12.4: which of the waiting proposals
