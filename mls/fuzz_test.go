@@ -116,7 +116,7 @@ func FuzzInsiderContent(f *testing.F) {
 	}
 	add := encode((&proposal{kind: proposalAdd, add: x.add.k().kp}).write)
 	f.Add(false, uint8(contentProposal), uint8(senderNewMemberProposal), uint32(0), uint32(0), add, []byte{})
-	f.Add(true, uint8(contentApplication), uint8(senderMember), uint32(3), uint32(0), encode(func(w *writer) { w.vec([]byte("text")) }), []byte{0, 0})
+	f.Add(true, uint8(contentApplication), uint8(senderMember), uint32(3), uint32(1), encode(func(w *writer) { w.vec([]byte("text")) }), []byte{0, 0})
 	f.Add(true, uint8(contentCommit), uint8(senderMember), uint32(3), uint32(0), encode(new(commit).write), []byte{1})
 	f.Fuzz(func(t *testing.T, private bool, kind, from uint8, leaf, generation uint32, body, tail []byte) {
 		g := x.insider(t)
@@ -189,7 +189,7 @@ func sealRaw(t *testing.T, g *Group, kind uint8, leaf, generation uint32, aad, p
 // FuzzInsiderPlaintext: what is decrypted may be anything.
 func FuzzInsiderPlaintext(f *testing.F) {
 	x := newArena(f)
-	f.Add(uint8(contentApplication), uint32(3), uint32(0), []byte{4, 't', 'e', 'x', 't', 0, 0})
+	f.Add(uint8(contentApplication), uint32(3), uint32(1), []byte{4, 't', 'e', 'x', 't', 0, 0})
 	f.Add(uint8(contentProposal), uint32(3), uint32(0), []byte{0, 3, 0, 0, 0, 1, 0})
 	f.Add(uint8(contentCommit), uint32(3), uint32(49), []byte{0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, kind uint8, leaf, generation uint32, plain []byte) {

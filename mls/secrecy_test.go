@@ -19,6 +19,7 @@ type ledger struct {
 	keeps  int // past epochs
 	chains map[uint64]map[string][]byte
 	behind []map[string][]byte // by member
+	used   []map[string]bool   // ratchet secrets of messages, by member
 	found  int                 // secrets that a state held while they were not yet behind
 }
 
@@ -57,6 +58,24 @@ func (l *ledger) spends(member int, epoch uint64, leaf int, kind uint8, generati
 		name := chainName(epoch, leaf, kind, fmt.Sprintf("%s %d", what, generation))
 		l.behind[member][name] = l.chains[epoch][name]
 	}
+	l.used[member][string(l.chains[epoch][chainName(epoch, leaf, kind, fmt.Sprint("ratchet secret ", generation))])] = true
+}
+
+// leadsBack says that a secret above a leaf is left from which the leaf's ratchets
+// follow, though a message of them was used.
+func (l *ledger) leadsBack(member int, t *secretTree) bool {
+	whole := *t
+	whole.past = false // handshake ratchets too
+	for leaf := range t.leaves {
+		if t.ratchets[leaf] != nil {
+			continue
+		}
+		if d, err := whole.view(suite1, leaf); err == nil &&
+			(l.used[member][string(d.pair.application.secret)] || l.used[member][string(d.pair.handshake.secret)]) {
+			return true
+		}
+	}
+	return false
 }
 
 // ends puts an epoch behind a member, but for what opens late messages if it keeps
@@ -112,6 +131,13 @@ func (l *ledger) look(step string) {
 				l.t.Fatalf("after %s, the state of %s holds %s", step, l.people[i].name, name)
 			}
 		}
+		back := l.leadsBack(i, g.cur().secrets)
+		for _, past := range g.cur().earlier {
+			back = back || l.leadsBack(i, past.secrets)
+		}
+		if back {
+			l.t.Fatalf("after %s, the state of %s holds a secret above one that was used", step, l.people[i].name)
+		}
 		for name, s := range l.chains[g.Epoch()] {
 			if l.behind[i][name] == nil && bytes.Contains(state, s) {
 				l.found++
@@ -147,8 +173,13 @@ func (l *ledger) turn(by int, o CommitOptions) {
 			after = append(after, l.ends(i, g.cur()))
 		}
 	}
+	e := l.groups[by].cur()
+	epoch, generation := e.context.epoch, int(e.secrets.ratchets[uint32(by)].handshake.next)
 	s := must(l.groups[by].Commit(o))(l.t)
 	for i, g := range l.groups {
+		if l.people[i].policy.EncryptHandshake {
+			l.spends(i, epoch, by, contentProposal, generation)
+		}
 		if i != by && !g.Removed() {
 			mustFollow(l.t, g, s.Commit)
 		}
@@ -173,7 +204,7 @@ func TestNoStateHoldsWhatIsBehind(t *testing.T) {
 					"bank", "phone", "tablet", "watch")
 				l := &ledger{circle: c, keeps: keeps, chains: make(map[uint64]map[string][]byte)}
 				for range c.people {
-					l.behind = append(l.behind, make(map[string][]byte))
+					l.behind, l.used = append(l.behind, make(map[string][]byte)), append(l.used, make(map[string]bool))
 				}
 				l.begins()
 				l.look("the beginning")
@@ -261,15 +292,18 @@ func TestPostCompromise(t *testing.T) {
 		"an update that nobody commits": func(t *testing.T) []step {
 			return []step{{"bank", 0, CommitOptions{OnlyOwn: true}, true, true}, {"tablet", 2, CommitOptions{}, false, true}}
 		},
-		"an update that the bank commits": func(t *testing.T) []step {
-			return []step{{"bank", 0, CommitOptions{}, true, false}, {"tablet", 2, CommitOptions{}, false, false}}
+		"an update that the tablet commits": func(t *testing.T) []step { // to whom the node above the phone would do
+			return []step{{"tablet", 2, CommitOptions{}, true, false}, {"bank", 0, CommitOptions{}, false, false}}
 		},
 		"the phone is removed": func(t *testing.T) []step {
-			return []step{{"bank", 0, CommitOptions{Proposals: []Proposal{RemoveProposal(1)}}, false, false}, {"tablet", 2, CommitOptions{}, false, false}}
+			return []step{{"tablet", 2, CommitOptions{Proposals: []Proposal{RemoveProposal(1)}}, false, false}, {"bank", 0, CommitOptions{}, false, false}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCircle(t, func(*Policy) {}, "bank", "phone", "tablet", "watch")
+			for i := range c.groups {
+				c.commit(i, CommitOptions{}) // now no parent is blank, and the phone has keys of all above it
+			}
 			thief := c.people[1].restore(t, c.groups[1])
 			for _, s := range steps(t) {
 				if s.propose {
