@@ -33,6 +33,24 @@ func (x *capabilities) write(w *writer) {
 	w.u16list(x.credentials)
 }
 
+// missing is the first of the wanted types that a list of capabilities lacks. Both
+// lists are as long as a stranger makes them, so each is gone through once.
+func missing(have, wanted []uint16) (kind uint16, lacks bool) {
+	if len(wanted) == 0 {
+		return 0, false
+	}
+	var listed [1 << 16 / 64]uint64 // one bit for each type
+	for _, k := range have {
+		listed[k/64] |= 1 << (k % 64)
+	}
+	for _, k := range wanted {
+		if listed[k/64]&(1<<(k%64)) == 0 {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // supportMax is how many types of each kind a client may add to what it lists.
 const supportMax = 64
 
@@ -156,10 +174,8 @@ func (x *leafNode) validateForm(cs *cryptoSuite) error {
 	case !cs.sig.validPublic(x.signatureKey):
 		return refused("signature key of the leaf")
 	}
-	for _, e := range x.extensions {
-		if !isDefaultExtension(e.kind) && !slices.Contains(c.extensions, e.kind) {
-			return refused("leaf does not support its own extension %d", e.kind)
-		}
+	if e, lacks := missing(c.extensions, slices.DeleteFunc(x.extensions.kinds(), isDefaultExtension)); lacks {
+		return refused("leaf does not support its own extension %d", e)
 	}
 	if _, err := cs.kem.NewPublicKey(x.encryptionKey); err != nil {
 		return refused("encryption key of the leaf")

@@ -230,11 +230,23 @@ func (e *epoch) plan(list []sentProposal) (*plan, error) {
 // knowCustom: who processes a Commit lists the types of proposals in it, 12.2;
 // those that it adds or removes need not.
 func (e *epoch) knowCustom(n *plan) error {
+	var kinds []uint16
 	for _, p := range n.custom {
-		for i := range e.tree.leaves() {
-			if l := e.tree.leaf(i); l != nil && !slices.Contains(n.removed, i) && !slices.Contains(l.capabilities.proposals, p.kind) {
-				return refused("leaf %d does not support proposal type %d", i, p.kind)
-			}
+		kinds = append(kinds, p.kind)
+	}
+	slices.Sort(kinds)
+	kinds = slices.Compact(kinds)
+	removed := make(map[uint32]bool)
+	for _, i := range n.removed {
+		removed[i] = true
+	}
+	for i := range e.tree.leaves() {
+		l := e.tree.leaf(i)
+		if l == nil || removed[i] {
+			continue
+		}
+		if kind, lacks := missing(l.capabilities.proposals, kinds); lacks {
+			return refused("leaf %d does not support proposal type %d", i, kind)
 		}
 	}
 	return nil

@@ -131,7 +131,15 @@ func TestTreeIsChecked(t *testing.T) {
 	if err := honest.validate(cs, id, requiredCapabilities{extensions: []uint16{0xf00d}}); !errors.Is(err, ErrRefused) {
 		t.Errorf("required extension: %v", err)
 	}
-	if err := honest.validate(cs, id, requiredCapabilities{credentials: []uint16{CredentialX509}, extensions: []uint16{1, 5}, proposals: []uint16{7}}); err != nil {
+	usual, err := (extensions{{extRequiredCapabilities, encode(func(w *writer) {
+		w.u16list([]uint16{1, 5})
+		w.u16list([]uint16{7})
+		w.u16list([]uint16{CredentialX509})
+	})}}).required(DefaultLimits().Items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := honest.validate(cs, id, usual); err != nil {
 		t.Errorf("what we support and what is default: %v", err)
 	}
 }
