@@ -102,6 +102,9 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	for _, p := range own {
 		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
 	}
+	if len(c.proposals) > commitProposalsMax {
+		return nil, refused("%d proposals in one commit, more than %d", len(c.proposals), commitProposalsMax)
+	}
 	list, err := e.resolve(c, me)
 	if err != nil {
 		return nil, err

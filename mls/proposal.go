@@ -185,8 +185,16 @@ type commit struct {
 	path      *updatePath
 }
 
+// commitProposalsMax bounds the proposals of one Commit: it may add or remove
+// everybody, and the smallest proposal takes a hundred times its bytes in memory.
+const commitProposalsMax = 1 << 14
+
 func (x *commit) read(r *reader) {
 	r.list(func(r *reader) {
+		if len(x.proposals) == commitProposalsMax {
+			r.fail("more than %d proposals in a commit", commitProposalsMax)
+			return
+		}
 		var p proposalOrRef
 		p.read(r)
 		x.proposals = append(x.proposals, p)

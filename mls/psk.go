@@ -61,8 +61,14 @@ func readPSKs(r *reader) (out []pskID) {
 // isOrigin says that a key is the link from one group to another, 11.2 and 11.3.
 func (x *pskID) isOrigin() bool { return x.kind == pskResumption && x.usage != usageApplication }
 
+// psksMax is as many pre-shared keys as PSKLabel can count, 8.4.
+const psksMax = 1<<16 - 1
+
 // pskSecret folds pre-shared keys into one secret, 8.4; without any it is zero.
 func (c *cryptoSuite) pskSecret(ids []pskID, lookup func(pskID) ([]byte, error)) ([]byte, error) {
+	if len(ids) > psksMax {
+		return nil, refused("%d pre-shared keys, more than %d", len(ids), psksMax)
+	}
 	secret := c.zero()
 	for i, id := range ids {
 		if len(id.nonce) != c.nh() {

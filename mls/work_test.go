@@ -1,6 +1,8 @@
 package mls
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -67,5 +69,103 @@ func TestLongListsOfTypes(t *testing.T) {
 	l.capabilities.extensions = l.capabilities.extensions[:len(l.capabilities.extensions)-1]
 	if newTree(l).supports(l.extensions) == nil || l.validateForm(suite1) == nil {
 		t.Error("one type is missing, and nobody says so")
+	}
+}
+
+// TestManyProposalsInOneCommit: the smallest proposal is four bytes, and a message
+// is read before anybody knows who sent it.
+func TestManyProposalsInOneCommit(t *testing.T) {
+	c := newCircle(t, capable, "bank", "phone")
+	ga, gb := c.groups[0], c.groups[1]
+	read := func(n int) error {
+		return decode(encode((&commit{proposals: slices.Repeat([]proposalOrRef{byValue(&proposal{kind: customType})}, n)}).write),
+			DefaultLimits().Items, new(commit).read)
+	}
+	if err := read(commitProposalsMax); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(commitProposalsMax + 1); !errors.Is(err, ErrMalformed) {
+		t.Errorf("one proposal more is read: %v", err)
+	}
+	many := func(n int) error {
+		return second(ga.Commit(CommitOptions{Proposals: slices.Repeat([]Proposal{CustomProposal(customType, nil)}, n)}))
+	}
+	staged := must(ga.Commit(CommitOptions{Proposals: slices.Repeat([]Proposal{CustomProposal(customType, nil)}, commitProposalsMax)}))(t)
+	takes(t, "a commit with as many proposals as there may be", time.Second, func() { must(gb.Process(staged.Commit))(t) })
+	if err := many(commitProposalsMax + 1); !errors.Is(err, ErrRefused) {
+		t.Errorf("one proposal more is committed: %v", err)
+	}
+}
+
+// TestPSKsAreCounted: their number is 16 bits wide in what is derived from (8.4).
+func TestPSKsAreCounted(t *testing.T) {
+	psks := func(n int) error {
+		return second(suite1.pskSecret(slices.Repeat([]pskID{{kind: pskExternal, nonce: suite1.zero()}}, n),
+			func(pskID) ([]byte, error) { return []byte("psk"), nil }))
+	}
+	if err := psks(psksMax); err != nil {
+		t.Fatal(err)
+	}
+	if err := psks(psksMax + 1); !errors.Is(err, ErrRefused) {
+		t.Errorf("a count that does not fit: %v", err)
+	}
+}
+
+// asking counts how often it is asked who succeeds whom, and knows of nobody.
+type asking struct {
+	anyCredential
+	times int
+}
+
+func (a *asking) Successor(_, _ Credential) error {
+	a.times++
+	return errors.New("another client")
+}
+
+// TestMembersOfTwoGroups: groups are compared in one go where credentials stay as
+// they are, and who makes up others does not keep the validator busy for long.
+func TestMembersOfTwoGroups(t *testing.T) {
+	const n = 1 << 13
+	crowd := func(name string) *tree {
+		out := &tree{nodes: make([]node, 2*n-1)}
+		for i := range uint32(n) {
+			out.nodes[leafNodeIndex(i)].leaf = &leafNode{credential: BasicCredential(fmt.Appendf(nil, "%s %d", name, i))}
+		}
+		return out
+	}
+	v := new(asking)
+	succeeds := func(l, there *leafNode) error { return l.validateSuccessor(v, there) }
+	takes(t, "the same members", time.Second, func() {
+		if err := crowd("member").eachIn(crowd("member"), "leaf %d", succeeds); err != nil || v.times != 0 {
+			t.Errorf("asked %d times: %v", v.times, err)
+		}
+	})
+	if err := crowd("member").eachIn(crowd("stranger"), "leaf %d", succeeds); !errors.Is(err, ErrRefused) || v.times != n {
+		t.Errorf("no member of the other group, asked %d times: %v", v.times, err)
+	}
+	v.times = 0
+	twins := func(l, there *leafNode) error {
+		if v.Successor(l.credential, there.credential); l.credential.Identity[len(l.credential.Identity)-1] == '0' &&
+			string(there.credential.Identity) == "renamed 7" {
+			return nil
+		}
+		return errors.New("another client")
+	}
+	some := crowd("renamed")
+	for i := range uint32(n) {
+		if i%10 != 0 {
+			some.nodes[leafNodeIndex(i)].leaf = nil
+		}
+	}
+	if err := some.eachIn(crowd("renamed"), "leaf %d", twins); err != nil {
+		t.Errorf("credentials that stay: %v", err)
+	}
+	for i := range uint32(n) {
+		if l := some.leaf(i); l != nil {
+			some.nodes[leafNodeIndex(i)].leaf = &leafNode{credential: BasicCredential(fmt.Appendf(nil, "older %d", i))}
+		}
+	}
+	if err := some.eachIn(crowd("renamed"), "leaf %d", twins); !errors.Is(err, ErrRefused) || v.times > successorsMax {
+		t.Errorf("asked %d times: %v", v.times, err)
 	}
 }
