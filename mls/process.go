@@ -194,10 +194,11 @@ func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	if err := e.checkProposal(p, a.content.sender); err != nil {
 		return nil, err
 	}
-	if a.content.sender.kind == senderNewMemberProposal {
-		// Anybody can sign it: only the validator tells a stranger, whose proposal
-		// would keep application messages waiting (12.1.8, 12.4).
-		if err := p.add.leaf.validateCredential(g.s.validator); err != nil {
+	// Who shall come in is asked for now, not only when it is committed (7.3): until
+	// then the proposal keeps application messages waiting (12.4), and one of
+	// new_member_proposal anybody can sign (12.1.8).
+	if l := p.leaf(); l != nil {
+		if err := l.validateCredential(g.s.validator); err != nil {
 			return nil, err
 		}
 	}

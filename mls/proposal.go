@@ -103,6 +103,17 @@ func (x *proposal) write(w *writer) {
 	}
 }
 
+// leaf is the one that the proposal would put into the tree, or nil.
+func (x *proposal) leaf() *leafNode {
+	switch x.kind {
+	case proposalAdd:
+		return &x.add.leaf
+	case proposalUpdate:
+		return x.update
+	}
+	return nil
+}
+
 // needsPath says that a Commit with this proposal must carry a path, 12.4 and
 // 17.4. A proposal without effect on the group needs none.
 func (x *proposal) needsPath() bool {

@@ -519,3 +519,31 @@ func TestProposalsAreBounded(t *testing.T) {
 		t.Errorf("one more received: %v", err)
 	}
 }
+
+// TestProposedLeafIsValidated: who is proposed, or would be after an update, is the
+// validator's matter as soon as the proposal comes (7.3).
+func TestProposedLeafIsValidated(t *testing.T) {
+	known := func(*Policy) {}
+	c := newCircle(t, known, "bank", "phone")
+	pub, _ := newPerson(t, X25519AES128, "stranger").keyPackage(t, X25519AES128)
+	other := BasicCredential([]byte("stranger"))
+	for name, p := range map[string]Proposal{"add": AddProposal(pub), "update": UpdateProposal(LeafOptions{Credential: &other})} {
+		msg, err := c.groups[0].Propose(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := c.people[1].restore(t, c.groups[1])
+		if _, err := g.Process(msg); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		g = c.people[1].restore(t, c.groups[1])
+		g.s.validator = only("phone")
+		before := digest(t, g)
+		if _, err := g.Process(msg); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s of a stranger: %v", name, err)
+		}
+		if digest(t, g) != before {
+			t.Errorf("a refused %s changed the state", name)
+		}
+	}
+}
