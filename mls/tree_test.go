@@ -359,3 +359,18 @@ func TestMLSPP430_EmptyLeftSubtree(t *testing.T) {
 		t.Errorf("after another came and committed: %v", err)
 	}
 }
+
+// TestWidestTree: a tree of as many leaves as the limit says is read, and none with
+// a node more, which would make it twice as wide.
+func TestWidestTree(t *testing.T) {
+	l := newPerson(t, X25519AES128, "bank").create(t, X25519AES128).cur().tree.leaf(0)
+	tr := &tree{nodes: make([]node, 7)}
+	tr.nodes[6].leaf = l
+	if got, err := readTree(tr.encode(), Limits{Leaves: 4, Items: 100}); err != nil || got.leaves() != 4 {
+		t.Fatal(err)
+	}
+	tr.nodes = append(tr.nodes, node{parent: &parentNode{encryptionKey: l.encryptionKey}})
+	if _, err := readTree(tr.encode(), Limits{Leaves: 4, Items: 100}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a node more: %v", err)
+	}
+}
