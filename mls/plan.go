@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -185,6 +186,9 @@ func checkExternalList(list []sentProposal) error {
 
 // plan applies a list that checkList has passed, 12.3.
 func (e *epoch) plan(list []sentProposal) (*plan, error) {
+	if e.context.epoch == math.MaxUint64 {
+		return nil, refused("epochs of the group are used up")
+	}
 	n := &plan{tree: e.tree.clone(), extensions: e.context.extensions, needsPath: len(list) == 0}
 	for _, p := range list {
 		n.needsPath = n.needsPath || p.needsPath()
