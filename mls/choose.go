@@ -78,7 +78,7 @@ func (g *Group) fits(waiting []cachedProposal, own []*proposal) bool {
 		return false
 	}
 	n, err := e.plan(list)
-	if err != nil || n.validate(e.tree, g.s) != nil {
+	if err != nil || n.validate(e, g.s) != nil {
 		return false
 	}
 	secret, err := e.cs.pskSecret(n.psks, g.psk)

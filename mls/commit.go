@@ -130,7 +130,7 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	} else {
 		x.privs = keptPrivs(e.privs, e.tree, n.tree)
 	}
-	if err := n.validate(e.tree, g.s); err != nil {
+	if err := n.validate(e, g.s); err != nil {
 		return nil, err
 	}
 	if x.pskSecret, err = e.cs.pskSecret(n.psks, g.psk); err != nil {

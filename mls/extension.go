@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -201,6 +202,12 @@ func (x extensions) validateSenders(v Validator, items int) error {
 		}
 	}
 	return nil
+}
+
+func (x extensions) sameSenders(y extensions) bool {
+	a, _ := x.find(extExternalSenders)
+	b, _ := y.find(extExternalSenders)
+	return bytes.Equal(a, b)
 }
 
 func (x extensions) externalSenders(items int) ([]ExternalSender, error) {

@@ -175,7 +175,7 @@ func (j *entering) path() (*transition, error) {
 		return nil, err
 	}
 	n.replacedByPath(e, &j.commit.path.leaf, sender{kind: senderNewMemberCommit, index: x.own})
-	if err := n.validate(e.tree, j.side); err != nil {
+	if err := n.validate(e, j.side); err != nil {
 		return nil, err
 	}
 	x.privs, x.commitSecret = fresh.privs, fresh.commit

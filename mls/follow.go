@@ -97,7 +97,7 @@ func (g *Group) receiveCommit(a *authContent) (*Staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.validate(e.tree, g.s); err != nil {
+	if err := n.validate(e, g.s); err != nil {
 		return nil, err
 	}
 	s := &Staged{Summary: e.summary(n, committer, c.path, a.content.aad)}
