@@ -3,7 +3,6 @@ package mls
 import (
 	"bytes"
 	"fmt"
-	"slices"
 )
 
 // CommitOptions say what a Commit carries. The zero value commits the proposals
@@ -121,6 +120,7 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	}
 	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero(), pastKept: g.s.policy.PastResumption}
 	m := &making{g: g, c: c, x: x, o: o, signer: g.s.signer}
+	defer m.forget()
 	if path || n.needsPath {
 		if err := m.path(); err != nil {
 			return nil, err
@@ -147,6 +147,13 @@ type making struct {
 	o      CommitOptions
 	fresh  *freshPath // nil without a path
 	signer Signer     // of our leaf in the next epoch
+}
+
+// forget overwrites what was needed only to make the Commit.
+func (m *making) forget() {
+	if m.fresh != nil {
+		m.fresh.forget()
+	}
 }
 
 // path gives the Commit its path.
@@ -227,11 +234,13 @@ func (e *epoch) welcome(n *plan, fresh *freshPath, gi *groupInfo, joiner, member
 	}
 	w := &welcome{suite: cs.id, groupInfo: aead.Seal(nil, nonce, encode(gi.write), nil)}
 	for i, kp := range n.addedPackage {
-		secrets := groupSecrets{joiner: joiner, psks: slices.Clone(n.psks)}
+		secrets := groupSecrets{joiner: joiner, psks: n.psks}
 		if fresh != nil {
-			secrets.pathSecret = bytes.Clone(fresh.secretFor(n.added[i]))
+			secrets.pathSecret = fresh.secretFor(n.added[i])
 		}
-		sealed, err := cs.seal(kp.initKey, "Welcome", w.groupInfo, encode(secrets.write))
+		plain := encode(secrets.write)
+		sealed, err := cs.seal(kp.initKey, "Welcome", w.groupInfo, plain)
+		clear(plain)
 		if err != nil {
 			return nil, err
 		}

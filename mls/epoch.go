@@ -91,6 +91,11 @@ func (e *epoch) erase(next *epoch) {
 			clear(priv)
 		}
 	}
+	for _, p := range e.past {
+		if next == nil || len(next.past) == 0 || p.epoch < next.past[0].epoch {
+			clear(p.psk)
+		}
+	}
 	for _, p := range e.proposals {
 		if p.own != nil {
 			clear(p.own.priv)

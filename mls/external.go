@@ -170,6 +170,7 @@ func (j *entering) path() (*transition, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer fresh.forget()
 	ctx := e.provisional(n)
 	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
 		return nil, err
@@ -198,7 +199,6 @@ func (j *entering) finish(x *transition) (*epoch, []byte, error) {
 	clear(joiner)
 	clear(member)
 	clear(x.initSecret)
-	clear(x.commitSecret)
 	a.auth.confirmationTag = after.confirmationTag
 	pm, err := e.cs.publicFrom(a, nil, nil)
 	if err != nil {

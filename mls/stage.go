@@ -4,7 +4,8 @@ import "slices"
 
 // Staged is a Commit that has not taken effect: one that was made ([Group.Commit])
 // or received ([Group.Process]). [Group.Apply] enters its epoch. A Staged that is
-// not applied is simply dropped.
+// not applied is simply dropped, and better soon: it holds the secrets of the epoch
+// that it would start, which are in memory until it is collected.
 type Staged struct {
 	// Commit goes to the other members, Welcome to those it adds (nil if none);
 	// both must be stored with the group that results before either is sent.

@@ -34,6 +34,12 @@ func (x *groupSecrets) write(w *writer) {
 	})
 }
 
+// forget overwrites the secrets once an epoch was derived from them.
+func (x *groupSecrets) forget() {
+	clear(x.joiner)
+	clear(x.pathSecret)
+}
+
 // encryptedSecrets is EncryptedGroupSecrets, 12.4.3.1.
 type encryptedSecrets struct {
 	newMember []byte // KeyPackageRef
@@ -158,10 +164,12 @@ func (j *joining) join(w *welcome) (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer secrets.forget()
 	psk, err := j.pskSecret(secrets.psks)
 	if err != nil {
 		return nil, err
 	}
+	defer clear(psk)
 	member := cs.memberSecret(secrets.joiner, psk)
 	defer clear(member)
 	gi, err := w.openGroupInfo(cs, member, j.p.Limits.Items)
