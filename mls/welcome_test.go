@@ -437,3 +437,38 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		}
 	}
 }
+
+// TestWelcomeHasTheKeysAboveUs: a joiner gets the secret of the path that the Commit
+// made, and it makes the keys of the tree (12.4.3.1).
+func TestWelcomeHasTheKeysAboveUs(t *testing.T) {
+	people, groups := trio(t, X25519AES128)
+	x := &invited{bank: people[0], phone: newPerson(t, X25519AES128, "watch")}
+	x.pub, x.secrets = x.phone.keyPackage(t, X25519AES128)
+	x.staged = must(groups[0].Commit(CommitOptions{Proposals: []Proposal{AddProposal(x.pub)}}))(t)
+	reseal := func(change func(*groupSecrets)) []byte {
+		m, err := readMessage(x.staged.Welcome, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := m.welcome
+		s := must(w.openSecrets(x.secrets.k(), 100))(t)
+		change(s)
+		if w.secrets[0].sealed, err = suite1.seal(x.secrets.k().kp.initKey, "Welcome", w.groupInfo, encode(s.write)); err != nil {
+			t.Fatal(err)
+		}
+		return writeMessage(wireWelcome, w.write)
+	}
+	if _, err := x.join(reseal(func(*groupSecrets) {})); err != nil {
+		t.Fatalf("the honest welcome, remade: %v", err)
+	}
+	for name, change := range map[string]func(*groupSecrets){
+		"no path secret":      func(s *groupSecrets) { s.pathSecret = nil },
+		"another path secret": func(s *groupSecrets) { s.pathSecret[0] ^= 1 },
+		"another joiner":      func(s *groupSecrets) { s.joiner[0] ^= 1 },
+		"a key nobody has":    func(s *groupSecrets) { s.psks = []pskID{{kind: pskExternal, nonce: suite1.zero()}} },
+	} {
+		if _, err := x.join(reseal(change)); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
