@@ -218,7 +218,21 @@ type EnrolmentAnswer struct {
 	Device      DeviceKey
 	MAC         Hash // [EnrolMAC]
 	Endpoints   []Endpoint
-	KeyPackages [][]byte
+	KeyPackages [][]byte // each may be claimed once
+	LastResort  []byte   // the KeyPackage that serves when none of them is left; nil: none
+}
+
+// A Pool is what the relay has of a device's KeyPackages.
+type Pool struct {
+	Left       int  // that can be claimed, each once
+	LastResort bool // there is one for when none is left
+}
+
+// A ClaimedPackage is one KeyPackage as the relay gives it out.
+type ClaimedPackage struct {
+	KeyPackage []byte
+	LastResort bool // no other was left; it stays
+	Left       int  // other ones, after this
 }
 
 // A Scope is one thing that an API key may do.

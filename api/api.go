@@ -148,11 +148,13 @@ type EnrolmentView struct {
 	MAC       Bytes                `cbor:"9,keyasint" json:"mac"`
 }
 
-// A ClaimedPackage is one KeyPackage, claimed once, of one device.
+// A ClaimedPackage is one KeyPackage of one device, claimed once, or its last
+// resort.
 type ClaimedPackage struct {
 	Device     sealpost.KeyID `cbor:"1,keyasint" json:"device"`
 	KeyPackage Bytes          `cbor:"2,keyasint" json:"key_package"`
-	Left       int            `cbor:"3,keyasint" json:"left"` // in the device's pool after this
+	Left       int            `cbor:"3,keyasint" json:"left"`        // in the device's pool after this
+	LastResort bool           `cbor:"4,keyasint" json:"last_resort"` // no other was left: this one is given out again
 }
 
 // Directory is how a sender enrols the devices of its customers. The relay
@@ -167,7 +169,8 @@ type Directory interface {
 	PostKeyEvent(ctx context.Context, caller Caller, statement []byte) (Accepted, error)
 	// KeyEvents gives the key events of a recipient's devices, oldest first.
 	KeyEvents(ctx context.Context, caller Caller, recipient sealpost.Recipient) ([]Exhibit, error)
-	// ClaimPackages takes one KeyPackage for each named device of the recipient.
+	// ClaimPackages takes one KeyPackage for each named device of the recipient,
+	// the last resort where no other is left.
 	ClaimPackages(ctx context.Context, caller Caller, recipient sealpost.Recipient, devices []sealpost.KeyID) ([]ClaimedPackage, error)
 }
 
@@ -211,12 +214,14 @@ type DeviceRoad interface {
 	// ErrNotFound-type problem before.
 	Enrolment(ctx context.Context, device sealpost.KeyID) (Exhibit, error)
 	// Inbox gives released, open messages for the device after a seq, oldest
-	// first, and waits up to wait milliseconds for the first.
-	Inbox(ctx context.Context, device sealpost.KeyID, after uint64, limit int, waitMS int) ([]Arrival, error)
+	// first, and waits up to wait milliseconds for the first. It also says what is
+	// left of the device's KeyPackages.
+	Inbox(ctx context.Context, device sealpost.KeyID, after uint64, limit int, waitMS int) (Arrivals, error)
 	Arrival(ctx context.Context, device sealpost.KeyID, id sealpost.MessageID) (Arrival, error)
 	// PostReceipts holds receipts of the device, each answered in order.
 	PostReceipts(ctx context.Context, device sealpost.KeyID, receipts [][]byte) []Verdict
-	// Stock adds KeyPackages to the device's pool, or replaces its endpoints.
+	// Stock adds KeyPackages to the device's pool, or replaces its endpoints. A
+	// KeyPackage of last resort takes the place of the one before.
 	Stock(ctx context.Context, device sealpost.KeyID, packages [][]byte, endpoints []DeviceEndpoint) error
 }
 

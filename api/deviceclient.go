@@ -41,8 +41,9 @@ func (c *DeviceClient) Enrolment(ctx context.Context) (e Exhibit, err error) {
 }
 
 // Inbox gives released, open messages after a seq, oldest first, and waits up
-// to waitMS milliseconds, at most [InboxWaitMax], for the first.
-func (c *DeviceClient) Inbox(ctx context.Context, after uint64, limit int, waitMS int) ([]Arrival, error) {
+// to waitMS milliseconds, at most [InboxWaitMax], for the first. It also says what
+// is left of the device's KeyPackages.
+func (c *DeviceClient) Inbox(ctx context.Context, after uint64, limit int, waitMS int) (a Arrivals, err error) {
 	q := url.Values{}
 	if after > 0 {
 		q.Set("after", strconv.FormatUint(after, 10))
@@ -51,9 +52,7 @@ func (c *DeviceClient) Inbox(ctx context.Context, after uint64, limit int, waitM
 	if waitMS > 0 {
 		q.Set("wait_ms", strconv.Itoa(min(waitMS, waitParam.most)))
 	}
-	var a Arrivals
-	err := c.call(ctx, http.MethodGet, withQuery("/v1/device/messages", q), nil, &a)
-	return a.Arrivals, err
+	return a, c.call(ctx, http.MethodGet, withQuery("/v1/device/messages", q), nil, &a)
 }
 
 // Arrival fetches one message.

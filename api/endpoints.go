@@ -142,7 +142,8 @@ func readInbox(s *server, r *request, _ none) (Arrivals, error) {
 	defer s.waiting.Add(-1)
 	r.allow(time.Duration(wait)*time.Millisecond + slack)
 	arrivals, err := s.DeviceRoad.Inbox(r.Context(), r.caller.Device, uint64(after), limit, wait)
-	return Arrivals{notNil(arrivals)}, err
+	arrivals.Arrivals = notNil(arrivals.Arrivals)
+	return arrivals, err
 }
 
 // allow gives the connection time for an answer that waits. A writer that

@@ -177,8 +177,9 @@ var (
 	someInvited    = Invited{ID: someEnrolment, Challenge: bytes.Repeat([]byte{4}, 32), Expires: someTime}
 	someAnswered   = EnrolmentView{ID: someEnrolment, Recipient: someRecipient[:], Challenge: Bytes("c"), Key: Bytes("k"), Leaf: Bytes("l"),
 		ByKey: Bytes("bk"), ByLeaf: Bytes("bl"), Assurance: 1, MAC: Bytes("m")}
-	somePackage   = ClaimedPackage{Device: someKey, KeyPackage: Bytes("kp"), Left: 9}
+	somePackage   = ClaimedPackage{Device: someKey, KeyPackage: Bytes("kp"), Left: 9, LastResort: true}
 	someArrival   = Arrival{Seq: 8, Sealed: Bytes("sealed"), Salt: Bytes("salt"), Promise: Bytes("promise"), Proof: Bytes("proof")}
+	someArrivals  = Arrivals{[]Arrival{someArrival}, Pool{Left: 3, LastResort: true}}
 	someKeyView   = KeyView{Name: "ci", Scopes: []string{"send", "read"}, Created: someTime, Revoked: true, Secret: "sp_once"}
 	someEndpoints = []DeviceEndpoint{{Carrier: sealpost.FCM, Kind: sealpost.EndpointFCMToken, Value: "token"}}
 )
@@ -244,8 +245,8 @@ func (w *world) Enrolment(_ context.Context, d sealpost.KeyID) (Exhibit, error) 
 	return someExhibit, w.ask("Enrolment", Caller{Device: d})
 }
 
-func (w *world) Inbox(_ context.Context, d sealpost.KeyID, after uint64, limit, waitMS int) ([]Arrival, error) {
-	return []Arrival{someArrival}, w.ask("Inbox", Caller{Device: d}, after, limit, waitMS)
+func (w *world) Inbox(_ context.Context, d sealpost.KeyID, after uint64, limit, waitMS int) (Arrivals, error) {
+	return someArrivals, w.ask("Inbox", Caller{Device: d}, after, limit, waitMS)
 }
 
 func (w *world) Arrival(_ context.Context, d sealpost.KeyID, id sealpost.MessageID) (Arrival, error) {

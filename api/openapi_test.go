@@ -353,7 +353,7 @@ func TestSchemasUseEveryMember(t *testing.T) {
 	d := readDocument(t)
 	for name, v := range map[string]any{
 		"Accepted": someAccepted, "Exhibit": someExhibit, "MessageView": someView, "Invitation": someInvitation, "Invited": someInvited,
-		"EnrolmentView": someAnswered, "ClaimedPackage": somePackage, "Arrival": someArrival, "KeyView": someKeyView,
+		"EnrolmentView": someAnswered, "ClaimedPackage": somePackage, "Arrivals": someArrivals, "Pool": someArrivals.Pool, "Arrival": someArrival, "KeyView": someKeyView,
 		"Event": someView.Timeline[0], "DeviceEndpoint": someEndpoints[0], "Problem": ErrBusy.With("d").At("/p"),
 		"MessagePage": MessagePage{[]MessageView{someView}, "n"}, "Stocking": Stocking{[]Bytes{{}}, someEndpoints},
 	} {

@@ -77,9 +77,21 @@ type KeyList struct {
 	Keys []KeyView `cbor:"1,keyasint" json:"keys"`
 }
 
-// Arrivals are messages for a device, oldest first.
+// Arrivals are messages for a device, oldest first, and what is left of its
+// KeyPackages.
 type Arrivals struct {
 	Arrivals []Arrival `cbor:"1,keyasint" json:"arrivals"`
+	Pool     Pool      `cbor:"2,keyasint" json:"pool"`
+}
+
+// PoolLow is how many KeyPackages a device should not fall below: a device
+// stocks more before, and a sender is warned.
+const PoolLow = 5
+
+// A Pool is what the relay has of a device's KeyPackages.
+type Pool struct {
+	Left       int  `cbor:"1,keyasint" json:"left"`        // that can be claimed, each once
+	LastResort bool `cbor:"2,keyasint" json:"last_resort"` // there is one for when none is left
 }
 
 // ReceiptBatch carries signed receipts.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -38,6 +39,49 @@ func OpenStore(path string) (Store, error) {
 	}
 	return boltStore{db}, nil
 }
+
+// OpenSharedStore opens or makes a store in one file that several processes of one
+// host have open at a time, such as the replicas of one sender
+// ([SenderConfig.Shared]): each transaction opens the file under its lock and
+// closes it again, which costs some milliseconds where another holds it. Everything
+// else is as with [OpenStore]. The file must not be on a network file system.
+func OpenSharedStore(path string) (Store, error) {
+	s, err := OpenStore(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return &sharedStore{path: path}, nil
+}
+
+// sharedStore is a boltStore for the length of each transaction.
+type sharedStore struct {
+	path string
+	mu   sync.Mutex // one at a time here, so that only other processes are waited for
+}
+
+func (s *sharedStore) Update(f func(Tx) error) error {
+	return s.open(false, func(b boltStore) error { return b.Update(f) })
+}
+
+func (s *sharedStore) View(f func(Tx) error) error {
+	return s.open(true, func(b boltStore) error { return b.View(f) })
+}
+
+func (s *sharedStore) open(readOnly bool, f func(boltStore) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	db, err := bolt.Open(s.path, storeMode, &bolt.Options{Timeout: openTimeout, ReadOnly: readOnly})
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	defer db.Close() // whose error changes nothing of what was written
+	return f(boltStore{db})
+}
+
+func (s *sharedStore) Close() error { return nil }
 
 type boltStore struct{ db *bolt.DB }
 
@@ -73,9 +117,6 @@ func (t boltTx) Scan(prefix string, each func(string, []byte) error) error {
 	c := t.bucket.Cursor()
 	for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
 		if err := each(string(k), bytes.Clone(v)); err != nil {
-			if err == errStop {
-				return nil
-			}
 			return err
 		}
 	}

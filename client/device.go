@@ -20,7 +20,7 @@ import (
 type DeviceAPI interface {
 	Answer(ctx context.Context, in api.Answer) error
 	Enrolment(ctx context.Context) (api.Exhibit, error)
-	Inbox(ctx context.Context, after uint64, limit int, waitMS int) ([]api.Arrival, error)
+	Inbox(ctx context.Context, after uint64, limit int, waitMS int) (api.Arrivals, error)
 	Arrival(ctx context.Context, id sealpost.MessageID) (api.Arrival, error)
 	PostReceipts(ctx context.Context, receipts [][]byte) []api.Verdict
 	Stock(ctx context.Context, packages [][]byte, endpoints []api.DeviceEndpoint) error
@@ -68,6 +68,7 @@ type Device struct {
 	pinned *invite // nil before AcceptInvite
 	log    *logView
 	leaf   mls.Signer
+	pool   *api.Pool // as the relay said last; nil: it has not said since the last refill
 }
 
 // NewDevice makes a device, enrolled or not, from its store.

@@ -22,7 +22,8 @@ const (
 // when the pool is empty.
 const (
 	poolSize        = 10
-	poolLow         = 5                   // unused ones in the store, below which more are made
+	poolLow         = api.PoolLow         // unused ones, below which more are made
+	packagesKept    = 100                 // in the store; with more, an empty pool waits until some are too old
 	packageLifetime = 90 * 24 * time.Hour // after which the sender refuses one
 	packageSlack    = time.Hour           // that a sender's clock may be behind
 )
@@ -277,14 +278,15 @@ func keepPackages(tx Tx, made []madePackage) error {
 func packageKey(ref []byte) string { return at("package", ref) }
 
 // Refill brings the relay's pool of KeyPackages up again when few unused ones
-// are left, and replaces those that have grown too old.
+// are left, in the store or by the relay's last word, and replaces those that have
+// grown too old. What was claimed and never used in a Welcome only the relay knows.
 func (d *Device) Refill(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.pinned == nil {
 		return ErrNotEnrolled
 	}
-	fresh, last := 0, false
+	fresh, kept, last := 0, 0, false
 	var old []string
 	err := d.cfg.Store.View(func(tx Tx) error {
 		return tx.Scan(packagePrefix, func(key string, value []byte) error {
@@ -292,6 +294,7 @@ func (d *Device) Refill(ctx context.Context) error {
 			if err := sealpost.Decode(value, &p); err != nil {
 				return fmt.Errorf("read record package: %w", err)
 			}
+			kept++
 			soon := p.NotAfter < d.now().Add(packageLifetime/2)
 			switch {
 			case p.NotAfter.Add(sealpost.LifetimeMax) < d.now():
@@ -307,14 +310,28 @@ func (d *Device) Refill(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("refill: %w", err)
 	}
+	if d.pool != nil {
+		fresh, last = min(fresh, d.pool.Left), last && d.pool.LastResort
+	}
 	if fresh >= poolLow && last && len(old) == 0 {
 		return nil
 	}
 	n := 0
-	if fresh < poolLow {
+	if fresh < poolLow && kept < packagesKept {
 		n = poolSize - fresh
 	}
-	return d.stock(ctx, n, !last, old)
+	if err := d.stock(ctx, n, !last, old); err != nil {
+		return err
+	}
+	d.pool = nil
+	return nil
+}
+
+// notePool keeps what the relay says of the pool for the next refill.
+func (d *Device) notePool(p api.Pool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pool = &p
 }
 
 // stock makes KeyPackages, durable before they are published.

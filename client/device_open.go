@@ -11,16 +11,26 @@ import (
 )
 
 // groupsKept bounds the groups of which a device keeps the state; the longest
-// unused goes first. Of each group only the newest epoch is kept: the secrets of
-// a past one would lead to the next, and with them to what was opened since. So
-// a sender changes a group only when nothing of its epoch is on the way, and
-// starts a fresh one otherwise.
-const groupsKept = 8
+// unused goes first.
+//
+// Of a group a device has the newest epoch, and of up to pastEpochs before it, for
+// as long as a message may live, what opens the messages that are still on their
+// way: their message secrets, and nothing that leads from one epoch to the next
+// (mls.Policy.PastEpochs). So a stolen device opens what it has not opened yet, of
+// those epochs too, and nothing that was opened.
+const groupsKept = 16
 
-// deviceGroup is a group in its newest epoch.
+// deviceGroup is a group in its newest epoch, and who was in the past ones.
 type deviceGroup struct {
 	State secret             `cbor:"1,keyasint"` // mls.Group.Marshal
 	Used  sealpost.UnixMilli `cbor:"2,keyasint"`
+	Past  []pastRoster       `cbor:"3,keyasint,omitempty"` // ascending, at most pastEpochs
+}
+
+// pastRoster is the roster of a past epoch, which messages of it are held to.
+type pastRoster struct {
+	Epoch  uint64 `cbor:"1,keyasint"`
+	Roster []byte `cbor:"2,keyasint"` // preimage
 }
 
 func deviceGroupKey(group []byte) string { return at("mls", group) }
@@ -30,6 +40,7 @@ func deviceGroupKey(group []byte) string { return at("mls", group) }
 type unsealing struct {
 	sender  sealpost.KeyID // pinned: nobody else's commits are followed
 	group   *mls.Group
+	past    []pastRoster // of the epochs before the group's
 	message mls.Application
 	state   secret // of the group after the message, not yet durable
 	drop    string // the KeyPackage that a Welcome used, if one did
@@ -76,6 +87,7 @@ func (d *Device) restore(tx Tx, u *unsealing, id []byte) error {
 	if err != nil || !found {
 		return err
 	}
+	u.past = g.Past
 	u.group, err = mls.Unmarshal(g.State, d.leaf, validator(d.validate), d.mlsPolicy())
 	return err
 }
@@ -83,6 +95,8 @@ func (d *Device) restore(tx Tx, u *unsealing, id []byte) error {
 func (d *Device) mlsPolicy() mls.Policy {
 	p := mls.DefaultPolicy()
 	p.Rand = d.cfg.Rand
+	p.Now = d.cfg.Now
+	p.PastEpochs, p.PastEpochTTL = pastEpochs, sealpost.LifetimeMax
 	return p
 }
 
@@ -91,7 +105,7 @@ func (d *Device) join(tx Tx, u *unsealing, welcome []byte) error {
 	if len(welcome) == 0 {
 		return errors.New("no state of this group, and no Welcome")
 	}
-	err := tx.Scan(packagePrefix, func(key string, value []byte) error {
+	err := scan(tx, packagePrefix, func(key string, value []byte) error {
 		var p packageRecord
 		if err := sealpost.Decode(value, &p); err != nil {
 			return fmt.Errorf("read record package: %w", err)
@@ -141,6 +155,12 @@ func (u *unsealing) follow(commits [][]byte, id []byte, epoch uint64) error {
 		if staged.Summary.External || !memberIs(u.group, staged.Summary.Committer, u.sender) {
 			return errors.New("only the sender commits")
 		}
+		roster, err := rosterOf(u.group)
+		if err != nil {
+			return fmt.Errorf("follow a commit: %w", err)
+		}
+		u.past = append(u.past, pastRoster{from, roster.Encode()})
+		u.past = u.past[max(0, len(u.past)-pastEpochs):]
 		if err := u.group.Apply(staged); err != nil {
 			return fmt.Errorf("follow a commit: %w", err)
 		}
@@ -148,9 +168,22 @@ func (u *unsealing) follow(commits [][]byte, id []byte, epoch uint64) error {
 	return nil
 }
 
+// roster is who was in the group in the message's epoch.
+func (u *unsealing) roster() (sealpost.Roster, error) {
+	if u.message.Epoch == u.group.Epoch() {
+		return rosterOf(u.group)
+	}
+	for _, p := range u.past {
+		if p.Epoch == u.message.Epoch {
+			return sealpost.ParseRoster(p.Roster)
+		}
+	}
+	return sealpost.Roster{}, errors.New("the roster of the message's epoch is gone")
+}
+
 // keep makes the state durable and forgets what is beyond the bounds.
 func (u *unsealing) keep(tx Tx, now sealpost.UnixMilli) error {
-	if err := save(tx, deviceGroupKey(u.group.GroupID()), deviceGroup{u.state, now}); err != nil {
+	if err := save(tx, deviceGroupKey(u.group.GroupID()), deviceGroup{u.state, now, u.past}); err != nil {
 		return err
 	}
 	if u.drop != "" {
@@ -205,13 +238,13 @@ func (d *Device) judge(tx Tx, c sealpost.Commitment, blob []byte) finding {
 		return failed
 	}
 	f := finding{level: sealpost.Decrypted, states: u}
-	roster, err := rosterOf(u.group)
+	roster, err := u.roster()
 	if err != nil {
 		return refuse(f, sealpost.ReasonRoster)
 	}
 	f.roster, f.digest = roster.Encode(), roster.Digest()
 	switch {
-	case !memberIs(u.group, u.message.Sender, d.pinned.Sender.ID()):
+	case !isOf(u.message.Member, u.sender):
 		return refuse(f, sealpost.ReasonSenderKey)
 	case !bytes.Equal(u.message.AAD, c.AAD()):
 		return refuse(f, sealpost.ReasonAAD)

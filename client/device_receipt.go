@@ -212,7 +212,7 @@ func (d *Device) Flush(ctx context.Context) error {
 // unposted reads one batch of the outbox.
 func (d *Device) unposted() (names []string, statements [][]byte, err error) {
 	err = d.cfg.Store.View(func(tx Tx) error {
-		return tx.Scan("unposted/", func(key string, _ []byte) error {
+		return scan(tx, "unposted/", func(key string, _ []byte) error {
 			name := key[len("unposted"):]
 			r, found, err := load[receiptRecord](tx, "receipt"+name)
 			if err != nil || !found {

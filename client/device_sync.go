@@ -65,7 +65,8 @@ func (d *Device) fetch(ctx context.Context, wait time.Duration) ([]Arrived, erro
 		if err != nil {
 			return out, fmt.Errorf("fetch messages: %w", err)
 		}
-		for _, a := range page {
+		d.notePool(page.Pool)
+		for _, a := range page.Arrivals {
 			n, err := d.receive(ctx, a, byRelay)
 			if !settled(err) {
 				return out, err
@@ -77,7 +78,7 @@ func (d *Device) fetch(ctx context.Context, wait time.Duration) ([]Arrived, erro
 			after = max(after, a.Seq)
 		}
 		switch {
-		case len(page) == api.PageDefault:
+		case len(page.Arrivals) == api.PageDefault:
 			pause = 0
 		case len(out) == 0 && wait > 0 && pause == 0:
 			after, pause = max(after, at.Newest), wait

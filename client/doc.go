@@ -8,10 +8,18 @@
 //
 // Sender: the MLS state after sealing, the blob, the openings and the signed
 // commitment become durable in one transaction before anything is posted; a
-// retry posts the same bytes. Device: the MLS state after opening, the content
+// retry posts the same bytes. Replicas of one sender share groups, and each leases
+// the generations that it may use ([SenderConfig.Shared]). Device: the MLS state after opening, the content
 // and the signed receipts become durable in one transaction before anything is
 // shown or posted; a message that arrives again is answered from the inbox and
 // never opened twice (DESIGN section 12, Crash).
+//
+// # What changes while messages are on their way
+//
+// A device that is added, removed, or enrolled again under other keys loses none:
+// each keeps what opens the messages of past epochs and of groups before, and the
+// sender bounds how many there are. A phone that is enrolled again keeps its old
+// [Device] running until what was sent to that one has arrived.
 //
 // # Secrets
 //

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"testing"
@@ -11,30 +12,139 @@ import (
 	"github.com/sealpost/sealpost/mls"
 )
 
-// A device joins by a commit only when every message of the epoch has been
-// acknowledged, the out-of-order ones included; else by a fresh group, and what
-// was sent before still opens.
-func TestJoinWaitsForEveryAcknowledgement(t *testing.T) {
+// A device joins while messages are on their way, in the same group: no other
+// device's KeyPackage is spent, and what was sealed before opens after what was
+// sealed later.
+func TestJoinWhileMessagesAreOnTheirWay(t *testing.T) {
 	w := newWorld(t)
 	a := w.enrol("c1", sealpost.EdDSA)
-	first := w.send(otp("c1", "100001"))
-	late := w.send(otp("c1", "100002"))
-	third := w.send(otp("c1", "100003"))
-	for _, id := range []sealpost.MessageID{first, third} {
-		must(a.Handle(w.ctx, w.push(id)))(t)
-		must(w.sender.Sync(w.ctx, id))(t)
-	}
-	b := w.enrol("c1", sealpost.EdDSA)
-	fourth := w.send(otp("c1", "100004"))
-	if e := w.envelope(fourth); len(e.Commits) != 0 {
-		t.Errorf("a commit although a message of its epoch is on the way")
-	}
-	for _, id := range []sealpost.MessageID{fourth, late} {
-		if n, err := a.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
-			t.Errorf("device a: %v", err)
+	opens := func(what string, p *phone, id sealpost.MessageID) {
+		t.Helper()
+		if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
-	must(b.Handle(w.ctx, w.push(fourth)))(t)
+	first, late := w.send(otp("c1", "100001")), w.send(otp("c1", "100002"))
+	opens("before the change", a, first)
+	must(w.sender.Sync(w.ctx, first))(t)
+	b := w.enrol("c1", sealpost.EdDSA)
+	third := w.send(otp("c1", "100003"))
+	if e := w.envelope(third); len(e.Commits) != 1 || w.relay.claims != 2 {
+		t.Errorf("%d commits and %d claims, want a commit for the one device that joins", len(e.Commits), w.relay.claims)
+	}
+	later := w.send(otp("c1", "100004"))
+	opens("the device that joins, at its second message", b, later)
+	opens("the other one, at that message", a, later)
+	opens("a message of the epoch before", a, late)
+	opens("the first of the epoch", a, third)
+	opens("the first of the epoch, by the device that joined", b, third)
+	// Its Welcome not heard of, a third device costs a fresh group, and no message.
+	between := w.send(otp("c1", "100005"))
+	c := w.enrol("c1", sealpost.EdDSA)
+	last := w.send(otp("c1", "100006"))
+	if e := w.envelope(last); len(e.Commits) != 0 || w.relay.claims != 5 {
+		t.Errorf("%d commits and %d claims, want a fresh group", len(e.Commits), w.relay.claims)
+	}
+	for _, p := range []*phone{a, b, c} {
+		opens("in the fresh group", p, last)
+	}
+	opens("in the group before", a, between)
+	opens("in the group before, by the device that joined", b, between)
+}
+
+// A revoked device is removed by a commit with fresh keys: it opens nothing that is
+// sealed after, whatever it is brought, and the others open what was on its way.
+func TestRemovedDevice(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	first, late := w.send(otp("c1", "100001")), w.send(otp("c1", "100002"))
+	for _, p := range []*phone{a, b} {
+		must(p.Handle(w.ctx, w.push(first)))(t)
+	}
+	must(w.sender.Sync(w.ctx, first))(t)
+	if err := w.sender.Revoke(w.ctx, b.ID()); err != nil {
+		t.Fatal(err)
+	}
+	after := w.send(otp("c1", "100003"))
+	if e := w.envelope(after); len(e.Commits) != 1 || w.relay.claims != 2 {
+		t.Errorf("%d commits and %d claims, want one commit and no more claims", len(e.Commits), w.relay.claims)
+	}
+	for _, id := range []sealpost.MessageID{after, late} {
+		if n, err := a.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("the device that stays: %v", err)
+		}
+	}
+	_, err := b.Handle(w.ctx, w.push(after))
+	if refusal, refused := errors.AsType[*Refusal](err); !refused || refusal.Level != sealpost.DecryptFailed {
+		t.Errorf("the removed device: %v", err)
+	}
+	for _, id := range must(w.sender.Messages())(t) {
+		m := must(w.sender.message(id))(t)
+		if roster := must(sealpost.ParseRoster(m.Roster))(t); roster.Has(b.ID()) == (id == after) {
+			t.Errorf("the removed device is in the roster of the wrong messages")
+		}
+	}
+}
+
+// The sender's keys in a group are fresh now and then, by time and by count, and its
+// devices follow; where one does not acknowledge, by a fresh group in the end.
+func TestRenewal(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	read := func(id sealpost.MessageID, by ...*phone) {
+		t.Helper()
+		for _, p := range by {
+			if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+				t.Fatalf("a message does not open: %v", err)
+			}
+		}
+		must(w.sender.Sync(w.ctx, id))(t)
+	}
+	place := func(id sealpost.MessageID) (string, uint64) {
+		t.Helper()
+		m := must(w.sender.message(id))(t)
+		return string(m.Group), m.Epoch
+	}
+	first := w.send(otp("c1", "100001"))
+	read(first, a, b)
+	group, epoch := place(first)
+	wants := func(what string, id sealpost.MessageID, later uint64, commits int) {
+		t.Helper()
+		if g, e := place(id); g != group || e != epoch+later || len(w.envelope(id).Commits) != commits {
+			t.Errorf("%s: epoch %d with %d commits, want %d with %d", what, e-epoch, len(w.envelope(id).Commits), later, commits)
+		}
+	}
+	w.pass(renewEvery - time.Second)
+	id := w.send(otp("c1", "100002"))
+	wants("before it is due", id, 0, 0)
+	w.pass(time.Second)
+	id = w.send(otp("c1", "100003"))
+	wants("when it is due", id, 1, 1)
+	read(id, a)
+	id = w.send(otp("c1", "100004"))
+	wants("until all acknowledge", id, 1, 1)
+	read(id, b)
+	id = w.send(otp("c1", "100005"))
+	wants("when all have", id, 1, 0)
+	for range renewAfter - 3 { // three were sent in this epoch
+		id = w.send(otp("c1", "100006"))
+	}
+	wants("as many as an epoch takes", id, 1, 0)
+	id = w.send(otp("c1", "100007"))
+	wants("one more", id, 2, 1)
+	read(id, a, b)
+	for i := range commitsKept {
+		w.pass(renewEvery)
+		id = w.send(otp("c1", "100008"))
+		read(id, a) // and b does not
+		if i < 13 {
+			wants("one behind", id, 3+uint64(i), 1+i)
+		}
+	}
+	read(id, b)
+	w.pass(sealpost.LifetimeMax + time.Hour)
+	id = w.send(otp("c1", "100009"))
+	read(id, a, b)
 }
 
 // The Welcome stays in every envelope until each device that it names has
@@ -238,5 +348,148 @@ func TestTicketComesTwice(t *testing.T) {
 	id[0] ^= 1
 	if _, err := p.Handle(w.ctx, id[:]); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("a ticket for nothing: %v", err)
+	}
+}
+
+// The sender's signature key in a group is another after RotateLeaf, from the next
+// message on, and devices follow, from where they are.
+func TestRotateLeaf(t *testing.T) {
+	for _, alg := range []sealpost.Alg{sealpost.EdDSA, sealpost.ES256} {
+		w := newWorld(t)
+		p := w.enrol("c1", alg)
+		leaf := func(id sealpost.MessageID) []byte {
+			t.Helper()
+			m := must(w.sender.message(id))(t)
+			for _, x := range must(sealpost.ParseRoster(m.Roster))(t).Members {
+				if x.Device == w.key.Public().ID() {
+					return x.Leaf
+				}
+			}
+			t.Fatal("the sender is not in the roster")
+			return nil
+		}
+		opens := func(what string, id sealpost.MessageID) {
+			t.Helper()
+			if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+				t.Errorf("%v, %s: %v", alg, what, err)
+			}
+		}
+		first := w.send(otp("c1", "100001"))
+		opens("the first", first)
+		must(w.sender.Sync(w.ctx, first))(t)
+		late := w.send(otp("c1", "100002"))
+		if err := w.sender.RotateLeaf(); err != nil {
+			t.Fatal(err)
+		}
+		w.sender = w.newSender(w.store) // a new process
+		second := w.send(otp("c1", "100003"))
+		if e := w.envelope(second); len(e.Commits) != 1 || bytes.Equal(leaf(first), leaf(second)) || !bytes.Equal(leaf(first), leaf(late)) {
+			t.Errorf("%v: %d commits, the leaf key is another: %v", alg, len(e.Commits), !bytes.Equal(leaf(first), leaf(second)))
+		}
+		opens("after the rotation", second)
+		opens("what was on its way", late)
+		third := w.send(otp("c1", "100004"))
+		if !bytes.Equal(leaf(second), leaf(third)) {
+			t.Errorf("%v: the leaf key changed once more", alg)
+		}
+		opens("the next", third)
+	}
+}
+
+// A device that cannot join yet, because the relay gives out no KeyPackage of it,
+// costs the others none.
+func TestWaitingDeviceCostsNoKeyPackage(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("c1", sealpost.EdDSA)
+	w.send(otp("c1", "100001")) // whose Welcome is not heard of: another one takes a fresh group
+	b := w.enrol("c1", sealpost.EdDSA)
+	d := w.relay.devices[b.ID()]
+	packages, last := d.packages, d.resort
+	d.packages, d.resort = nil, nil
+	left := len(w.relay.devices[a.ID()].packages)
+	for range 3 {
+		w.pass(changeRetry)
+		if s := w.sender.SendAll(w.ctx, []Message{otp("c1", "100002")})[0]; s.Err != nil || len(s.Left) != 1 || s.LeftErr == nil {
+			t.Errorf("sent %+v", s)
+		}
+	}
+	if now := len(w.relay.devices[a.ID()].packages); now != left {
+		t.Errorf("%d KeyPackages of the other device were spent", left-now)
+	}
+	d.packages, d.resort = packages, last
+	w.pass(changeRetry)
+	id := w.send(otp("c1", "100003"))
+	for _, p := range []*phone{a, b} {
+		if n, err := p.Handle(w.ctx, w.push(id)); err != nil || n.Text == "" {
+			t.Errorf("when there is one: %v", err)
+		}
+	}
+}
+
+// A relay that is not ready to give out a KeyPackage, as the device's key event is not
+// in the log yet, is asked again when it says; about anything else, after a minute.
+func TestChangeIsRetried(t *testing.T) {
+	for name, c := range map[string]struct {
+		says error
+		wait time.Duration
+	}{
+		"not yet":        {api.ErrUnavailable.After(2 * time.Second), 2 * time.Second},
+		"much too early": {api.ErrBusy.After(time.Hour), changeRetry},
+		"no answer":      {api.ErrUnavailable, changeRetry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.enrol("c1", sealpost.EdDSA)
+			must(a.Handle(w.ctx, w.push(w.send(otp("c1", "100001")))))(t)
+			w.enrol("c1", sealpost.EdDSA)
+			w.relay.refuse = func(call string) error {
+				if call == "ClaimPackages" {
+					return c.says
+				}
+				return nil
+			}
+			send := func(what string, left int) {
+				t.Helper()
+				if s := w.sender.SendAll(w.ctx, []Message{otp("c1", "100002")})[0]; s.Err != nil || len(s.Left) != left {
+					t.Errorf("%s: %+v, want %d left out", what, s, left)
+				}
+			}
+			send("refused", 1)
+			w.relay.refuse = nil
+			w.pass(c.wait - 1)
+			send("too early", 1)
+			w.pass(1)
+			send("in time", 0)
+		})
+	}
+}
+
+// A device that was away for longer than its KeyPackages live costs itself the
+// message, and no other device.
+func TestExpiredKeyPackage(t *testing.T) {
+	w := newWorld(t)
+	a, away := w.enrol("c1", sealpost.EdDSA), w.enrol("c1", sealpost.EdDSA)
+	w.pass(packageLifetime * 3 / 4)
+	must(a.Sync(w.ctx, 0))(t) // makes new ones
+	w.pass(packageLifetime / 2)
+	s := w.sender.SendAll(w.ctx, []Message{otp("c1", "100001")})[0]
+	if s.Err != nil || len(s.Left) != 1 || s.Left[0] != away.ID() || s.LeftErr == nil {
+		t.Fatalf("sent %+v", s)
+	}
+	if n, err := a.Handle(w.ctx, w.push(s.ID)); err != nil || n.Text == "" {
+		t.Errorf("the device that was there: %v", err)
+	}
+	must(a.Sync(w.ctx, 0))(t)
+	must(w.sender.Sync(w.ctx, s.ID))(t)
+	must(away.Sync(w.ctx, 0))(t)
+	w.pass(changeRetry)
+	s = w.sender.SendAll(w.ctx, []Message{otp("c1", "100002")})[0]
+	if s.Err != nil || len(s.Left) != 0 {
+		t.Fatalf("when it is back: %+v", s)
+	}
+	for _, p := range []*phone{a, away} {
+		if n, err := p.Handle(w.ctx, w.push(s.ID)); err != nil || n.Text == "" {
+			t.Errorf("when it is back: %v", err)
+		}
 	}
 }

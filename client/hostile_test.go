@@ -274,18 +274,67 @@ func TestKeyPackageUsedTwice(t *testing.T) {
 	}
 }
 
-// The last resort may be given again and again, as no other KeyPackage may.
+// The last resort may be given again and again, as no other KeyPackage may; the
+// sender is told, and before it that few are left.
 func TestLastResort(t *testing.T) {
 	w := newWorld(t)
 	p := w.enrol("c1", sealpost.EdDSA)
-	pool := w.relay.devices[p.ID()].packages
-	for range 3 {
-		w.relay.devices[p.ID()].packages = pool[len(pool)-1:]
+	var warned []PoolWarning
+	w.sender.cfg.PoolLow = func(x PoolWarning) { warned = append(warned, x) }
+	for _, left := range []int{poolLow, poolLow - 1, 0, 0, 0} {
+		last := left == 0
+		if d := w.relay.devices[p.ID()]; last {
+			d.packages = nil
+		} else {
+			d.packages = d.packages[len(d.packages)-left-1:]
+		}
+		warned = nil
 		if err := w.store.Update(func(tx Tx) error { return tx.Delete(groupKey(w.sender.Recipient("c1"))) }); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := p.Handle(w.ctx, w.push(w.send(otp("c1", "100001")))); err != nil || n.Text == "" {
 			t.Fatalf("by the last resort: %v", err)
+		}
+		want := []PoolWarning{{Device: p.ID(), Left: left, LastResort: last}}
+		if left >= poolLow {
+			want = nil
+		}
+		if !slices.Equal(warned, want) {
+			t.Errorf("%d left: warned of %v, want %v", left, warned, want)
+		}
+	}
+}
+
+// A KeyPackage opens one Welcome: a second one for it is refused by the device,
+// whoever kept or guessed it. The last resort opens as many as come.
+func TestSecondWelcome(t *testing.T) {
+	for _, last := range []bool{false, true} {
+		w := newWorld(t)
+		p := w.enrol("c1", sealpost.EdDSA)
+		d := w.relay.devices[p.ID()]
+		pkg := d.packages[0]
+		if last {
+			pkg = d.resort
+		}
+		d.packages, d.resort = nil, pkg // the relay gives it out again and again
+		for i := range 2 {
+			err := w.store.Update(func(tx Tx) error { // the sender forgets its group, and what it claimed
+				err := tx.Delete(groupKey(w.sender.Recipient("c1")))
+				info := must(mls.ParseKeyPackage(pkg))(t)
+				return errors.Join(err, tx.Delete(at("used", sumOf(info.Ref))))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Handle(w.ctx, w.push(w.send(otp("c1", "100001"))))
+			refusal, refused := errors.AsType[*Refusal](err)
+			if i == 0 || last {
+				if err != nil {
+					t.Errorf("last resort %v, Welcome %d: %v", last, i, err)
+				}
+			} else if !refused || refusal.Level != sealpost.DecryptFailed {
+				t.Errorf("a second Welcome for a used KeyPackage: %v", err)
+			}
 		}
 	}
 }

@@ -100,9 +100,6 @@ func (t *memoryTx) Scan(prefix string, each func(string, []byte) error) error {
 			continue // deleted in this transaction
 		}
 		if err := each(k, v); err != nil {
-			if err == errStop {
-				return nil
-			}
 			return err
 		}
 	}

@@ -48,7 +48,9 @@ func (r deviceFace) Answer(ctx context.Context, in api.Answer) error {
 		return api.ErrKeyEvent
 	case e.Answer == nil:
 		e.Answer = &a
-		r.devices[a.Key.ID()] = &heldDevice{challenge: e.Challenge, endpoints: in.Endpoints, packages: a.KeyPackages}
+		d := &heldDevice{challenge: e.Challenge, endpoints: in.Endpoints}
+		d.stock(a.KeyPackages)
+		r.devices[a.Key.ID()] = d
 	}
 	return r.done("Answer")
 }
@@ -80,6 +82,15 @@ func checkStock(packages [][]byte, endpoints []api.DeviceEndpoint) *api.Problem 
 	const packageMax = 8 << 10 // bytes
 	if len(packages) > api.BatchMax || slices.ContainsFunc(packages, func(p []byte) bool { return len(p) == 0 || len(p) > packageMax }) {
 		return api.ErrTooLarge
+	}
+	last := 0
+	for _, p := range packages {
+		if isLastResort(p) {
+			last++
+		}
+	}
+	if last > 1 {
+		return api.ErrMalformed
 	}
 	if slices.ContainsFunc(endpoints, func(e api.DeviceEndpoint) bool { return e.Carrier != sealpost.FCM || e.Value == "" }) {
 		return api.ErrMalformed
@@ -143,20 +154,21 @@ func (r deviceFace) forMe(m *heldMessage) bool {
 		slices.ContainsFunc(m.to, func(id sealpost.KeyID) bool { return !r.answered(m, id, handedOver) })
 }
 
-func (r deviceFace) Inbox(ctx context.Context, after uint64, limit, _ int) ([]api.Arrival, error) {
+func (r deviceFace) Inbox(ctx context.Context, after uint64, limit, _ int) (api.Arrivals, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.call(ctx, "Inbox"); err != nil {
-		return nil, err
+		return api.Arrivals{}, err
 	}
-	if _, p := r.mine(); p != nil {
-		return nil, p
+	d, p := r.mine()
+	if p != nil {
+		return api.Arrivals{}, p
 	}
-	var out []api.Arrival
+	out := api.Arrivals{Pool: api.Pool{Left: len(d.packages), LastResort: d.resort != nil}}
 	for seq, h := range r.records {
 		m := r.messages[h.id]
-		if m != nil && m.seq == seq && uint64(seq) > after && len(out) < pageOf(limit) && r.waits(m) {
-			out = append(out, r.arrival(m))
+		if m != nil && m.seq == seq && uint64(seq) > after && len(out.Arrivals) < pageOf(limit) && r.waits(m) {
+			out.Arrivals = append(out.Arrivals, r.arrival(m))
 		}
 	}
 	return out, nil
@@ -248,7 +260,7 @@ func (r deviceFace) Stock(ctx context.Context, packages [][]byte, endpoints []ap
 	if p := checkStock(packages, endpoints); p != nil {
 		return p
 	}
-	d.packages = append(d.packages, packages...)
+	d.stock(packages)
 	if len(endpoints) > 0 {
 		d.endpoints = endpoints
 	}

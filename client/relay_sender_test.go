@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,10 +63,39 @@ func (r senderFace) check(s sealpost.Sealed) *api.Problem {
 		return api.ErrRecipient
 	case !r.log.had(c.NotBefore):
 		return api.ErrHead
+	case r.epochTaken(s.Blob()):
+		return api.ErrEpochTaken
 	case r.messages[c.ID] != nil:
 		return r.misused(api.ErrConflict, "message %v was posted with two contents", c.ID)
 	}
 	return nil
+}
+
+// epochTaken remembers the commits of an envelope, unless another stands in the
+// place of one.
+func (r *memoryRelay) epochTaken(blob []byte) bool {
+	e, err := sealpost.ParseEnvelope(blob)
+	if err != nil {
+		r.t.Errorf("an envelope that cannot be read: %v", err)
+		return false
+	}
+	took := map[string]string{}
+	for _, c := range e.Commits {
+		group, epoch, err := mlsAddress(c)
+		if err != nil {
+			r.t.Errorf("a commit that cannot be read: %v", err)
+			return false
+		}
+		place := fmt.Sprintf("%x/%d", group, epoch)
+		for _, known := range []map[string]string{r.epochs, took} {
+			if before, taken := known[place]; taken && before != string(c) {
+				return true
+			}
+		}
+		took[place] = string(c)
+	}
+	maps.Copy(r.epochs, took)
+	return false
 }
 
 // devicesOf are a recipient's devices in force.
@@ -220,9 +251,13 @@ func (r senderFace) ClaimPackages(ctx context.Context, recipient sealpost.Recipi
 	}
 	var out []api.ClaimedPackage
 	for _, id := range ids {
-		if d := r.devices[id]; len(d.packages) > 0 {
-			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.packages[0], Left: len(d.packages) - 1})
-			d.packages = d.packages[1:]
+		switch d := r.devices[id]; {
+		case len(d.packages) > 0:
+			left := len(d.packages) - 1
+			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.packages[left], Left: left})
+			d.packages = d.packages[:left:left]
+		case d.resort != nil:
+			out = append(out, api.ClaimedPackage{Device: id, KeyPackage: d.resort, LastResort: true})
 		}
 	}
 	if len(out) == 0 {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/mls"
 )
 
 // memoryRelay is a relay in memory, as strict as its interfaces say and with a
@@ -37,6 +38,7 @@ type memoryRelay struct {
 	devices    map[sealpost.KeyID]*heldDevice
 	sender     sealpost.PublicKey
 	claims     int
+	epochs     map[string]string // the commit of each group and epoch
 
 	// Faults. refuse answers a call by name with an error instead; after is asked
 	// once the call was carried out, so that its answer is lost.
@@ -66,6 +68,7 @@ type heldDevice struct {
 	event     sealpost.KeyEvent // that enrolled it; zero before
 	challenge [32]byte          // of the invitation that it answered
 	packages  [][]byte
+	resort    []byte // the KeyPackage of last resort
 	revoked   bool
 	eventSeq  int
 	endpoints []api.DeviceEndpoint
@@ -190,7 +193,23 @@ func newMemoryRelay(t *testing.T, now func() sealpost.UnixMilli) *memoryRelay {
 		t.Fatal(err)
 	}
 	return &memoryRelay{t: t, now: now, key: key, log: newMemoryLog(t),
-		messages: map[sealpost.MessageID]*heldMessage{}, devices: map[sealpost.KeyID]*heldDevice{}}
+		messages: map[sealpost.MessageID]*heldMessage{}, devices: map[sealpost.KeyID]*heldDevice{}, epochs: map[string]string{}}
+}
+
+// stock takes KeyPackages, the last resort apart.
+func (d *heldDevice) stock(packages [][]byte) {
+	for _, p := range packages {
+		if isLastResort(p) {
+			d.resort = p
+		} else {
+			d.packages = append(d.packages, p)
+		}
+	}
+}
+
+func isLastResort(pkg []byte) bool {
+	info, err := mls.ParseKeyPackage(pkg)
+	return err == nil && info.LastResort
 }
 
 // inForce says whether a device may ask and is sent messages.

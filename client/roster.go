@@ -1,8 +1,8 @@
 package client
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/mls"
@@ -55,10 +55,11 @@ func credentialOf(id sealpost.KeyID) mls.Credential { return mls.BasicCredential
 
 // memberIs says whether a leaf belongs to a key id.
 func memberIs(g *mls.Group, leaf uint32, id sealpost.KeyID) bool {
-	for _, m := range g.Members() {
-		if m.Leaf == leaf {
-			return m.Credential.Type == mls.CredentialBasic && bytes.Equal(m.Credential.Identity, id[:])
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.Members(), func(m mls.Member) bool { return m.Leaf == leaf && isOf(m, id) })
+}
+
+// isOf says whether a member is the owner of a key id.
+func isOf(m mls.Member, id sealpost.KeyID) bool {
+	owner, err := ownerOf(m.Credential)
+	return err == nil && owner == id
 }

@@ -469,7 +469,7 @@ func TestRefill(t *testing.T) {
 	stocked := func() int {
 		w.relay.mu.Lock()
 		defer w.relay.mu.Unlock()
-		return len(w.relay.devices[p.ID()].packages) - 1 // besides the last resort
+		return len(w.relay.devices[p.ID()].packages)
 	}
 	if stocked() != poolSize {
 		t.Fatalf("%d KeyPackages at enrolment", stocked())
@@ -489,8 +489,31 @@ func TestRefill(t *testing.T) {
 	}
 	w.pass(packageLifetime * 3 / 4)
 	must(p.Sync(w.ctx, 0))(t)
-	if stocked() != 2*poolSize+1 { // and a last resort
+	if stocked() != 2*poolSize {
 		t.Errorf("%d KeyPackages after most of their life", stocked())
+	}
+	// The relay's count stands, whatever the device's own is: somebody claimed, and no
+	// Welcome came.
+	d := w.relay.devices[p.ID()]
+	for _, left := range []int{poolLow, poolLow - 1, 0} {
+		d.packages, d.resort = d.packages[:left], nil
+		must(p.Sync(w.ctx, 0))(t)
+		want := poolSize
+		if left >= poolLow {
+			want = left
+		}
+		if stocked() != want || d.resort == nil {
+			t.Errorf("the relay said %d are left and no last resort; after a Sync it has %d, last resort %v", left, stocked(), d.resort != nil)
+		}
+	}
+	// Whoever empties the pool again and again does not fill the device's store.
+	for range packagesKept {
+		d.packages = nil
+		must(p.Sync(w.ctx, 0))(t)
+	}
+	kept := 0
+	if err := p.store.View(func(tx Tx) (err error) { kept, err = count(tx, packagePrefix); return err }); err != nil || kept > packagesKept+poolSize {
+		t.Errorf("%d KeyPackages in the device's store, %v", kept, err)
 	}
 }
 

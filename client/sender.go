@@ -28,8 +28,8 @@ type SenderAPI interface {
 	ClaimPackages(ctx context.Context, recipient sealpost.Recipient, devices []sealpost.KeyID) ([]api.ClaimedPackage, error)
 }
 
-// A SenderConfig is all that a sender is given. Everything but Log, HashAlg,
-// Replica and Templates must be set.
+// A SenderConfig is all that a sender is given. Everything but Shared, Log, HashAlg,
+// Replica, Templates and PoolLow must be set.
 type SenderConfig struct {
 	// App is the tenant.
 	App string
@@ -37,6 +37,11 @@ type SenderConfig struct {
 	Key sealpost.Signer
 	// Store is this sender's alone. Two replicas have two stores.
 	Store Store
+	// Shared is what the replicas of one sender have in common: leaf keys, devices,
+	// groups. Nil: there is one replica, and Store has it all. It is a database of the
+	// caller's behind [Store], which clienttest.Store tests, or on one host a file of
+	// [OpenSharedStore]. The Store of a sender that no longer runs alone may become it.
+	Shared Store
 	// API is the relay.
 	API SenderAPI
 	// Log reads the public log, to prove newer checkpoints; without it the
@@ -52,11 +57,26 @@ type SenderConfig struct {
 	LogKey   string
 	// HashAlg is that of commitments; 0 is SHA-256.
 	HashAlg sealpost.HashAlg
-	// Replica numbers this replica among those of one sender. Each has groups
-	// and a sequence of its own, so no two can use one MLS generation.
+	// Replica numbers this replica among those of one sender, for good: each has a
+	// sequence of its own. Where there is a Shared, a number belongs to one Store.
 	Replica uint32
 	// Templates are the kinds of messages; nil is [BuiltIn].
 	Templates []Template
+	// PoolLow is told of each claimed KeyPackage after which few are left, in the
+	// goroutine that sends, with the recipient locked: it must not block or call the
+	// sender. Nil tells nobody.
+	PoolLow func(PoolWarning)
+}
+
+// A PoolWarning says that a device's pool of KeyPackages runs low: fewer than
+// [api.PoolLow] are left by the relay's word, or the last resort was given out.
+// The device fills it up again when it is next online. Until then it can still be
+// added to groups, by one key for all of them, which a thief of that key would
+// open all of.
+type PoolWarning struct {
+	Device     sealpost.KeyID
+	Left       int
+	LastResort bool
 }
 
 // check names every fault of a config at once.
@@ -81,13 +101,16 @@ func (c *SenderConfig) check() error {
 // A Sender is the business's side. Its methods may be called concurrently; what
 // concerns one recipient happens one after the other.
 type Sender struct {
-	cfg       SenderConfig
-	id        sealpost.KeyID
-	log       *logView
-	names     pseudonyms
-	templates map[string]Template
-	leaves    map[mls.Suite]mls.Signer // this sender's own leaf keys
-	locks     [64]sync.Mutex           // by recipient
+	cfg        SenderConfig
+	shared     Store // what all replicas have; Store, where there is one
+	replicated bool
+	run        []byte // names this process among those of a replica
+	id         sealpost.KeyID
+	log        *logView
+	names      pseudonyms
+	templates  map[string]Template
+	leaves     leafKeys
+	locks      [64]sync.Mutex // by recipient
 }
 
 // NewSender makes a sender and, in an empty store, its leaf keys and the key of
@@ -103,7 +126,11 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("sender config: %w", err)
 	}
-	s := &Sender{cfg: cfg, id: cfg.Key.Public().ID(), templates: map[string]Template{}, leaves: map[mls.Suite]mls.Signer{}}
+	s := &Sender{cfg: cfg, shared: cfg.Shared, replicated: cfg.Shared != nil, id: cfg.Key.Public().ID(),
+		templates: map[string]Template{}}
+	if !s.replicated {
+		s.shared = cfg.Store
+	}
 	for _, t := range cfg.Templates {
 		s.templates[t.Name] = t
 	}
@@ -111,17 +138,18 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if s.log, err = newLogView(cfg.LogKey, cfg.Log); err != nil {
 		return nil, fmt.Errorf("sender config: %w", err)
 	}
-	if s.names, err = loadPseudonyms(cfg.Store, cfg.App, cfg.Rand); err != nil {
-		return nil, err
-	}
-	for _, suite := range []mls.Suite{mls.X25519AES128, mls.P256AES128} {
-		alg := leafAlg(suite)
-		key, err := LoadKey(cfg.Store, "sender-leaf-"+alg.String(), alg, cfg.Rand)
-		if err != nil {
+	if s.replicated {
+		if err := s.register(); err != nil {
 			return nil, err
 		}
-		if s.leaves[suite], err = mlsSigner(key); err != nil {
-			return nil, fmt.Errorf("sender's leaf key: %w", err)
+	}
+	if s.names, err = loadPseudonyms(s.shared, cfg.App, cfg.Rand); err != nil {
+		return nil, err
+	}
+	s.leaves = leafKeys{store: s.shared, rand: cfg.Rand, used: map[leafName]mls.Signer{}}
+	for _, suite := range []mls.Suite{mls.X25519AES128, mls.P256AES128} {
+		if _, err := s.leaves.signer(suite, 0); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil

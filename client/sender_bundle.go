@@ -63,10 +63,11 @@ func (s *Sender) exhibits(id sealpost.MessageID, m messageRecord) (all []exhibit
 	if err != nil {
 		return nil, err
 	}
-	err = s.cfg.Store.View(func(tx Tx) error {
-		if all, err = loadAll[exhibitRecord](tx, exhibitPrefix(id)); err != nil {
-			return err
-		}
+	err = s.cfg.Store.View(func(tx Tx) error { all, err = loadAll[exhibitRecord](tx, exhibitPrefix(id)); return err })
+	if err != nil {
+		return nil, err
+	}
+	err = s.shared.View(func(tx Tx) error {
 		own, _, err := load[exhibitRecord](tx, ownEventKey)
 		if err != nil {
 			return err

@@ -128,7 +128,7 @@ func (s *Sender) Invite(ctx context.Context, customer string) (Invite, error) {
 		return Invite{}, fmt.Errorf("invite: the relay's challenge has %d bytes", len(got.Challenge))
 	}
 	in.ID, in.Challenge, in.Expires = got.ID, [32]byte(got.Challenge), got.Expires
-	err = s.cfg.Store.Update(func(tx Tx) error {
+	err = s.shared.Update(func(tx Tx) error {
 		if in.LeafAlg, err = leafAlgOf(tx, in.Recipient); err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (s *Sender) Approve(ctx context.Context) ([]Approval, error) {
 // A crash before the post leaves a signed event that the next call posts.
 func (s *Sender) approve(ctx context.Context, v api.EnrolmentView) (a Approval, known bool, err error) {
 	var in inviteRecord
-	err = s.cfg.Store.View(func(tx Tx) (err error) { in, known, err = load[inviteRecord](tx, inviteKey(v.ID)); return err })
+	err = s.shared.View(func(tx Tx) (err error) { in, known, err = load[inviteRecord](tx, inviteKey(v.ID)); return err })
 	if err != nil || !known || in.State == inviteRefused {
 		return a, false, err // another replica's, or refused before
 	}
@@ -201,7 +201,7 @@ func (s *Sender) approve(ctx context.Context, v api.EnrolmentView) (a Approval, 
 	event, err := s.judgeAnswer(in, v)
 	if err != nil {
 		a.Err = fmt.Errorf("%w: %w", ErrAnswer, err)
-		return a, true, s.refuseAnswer(v, in, a.Err)
+		return a, true, s.refuseAnswer(v, a.Err)
 	}
 	a.Device = event.Key.ID()
 	if err := s.signDevice(v.ID, event); err != nil {
@@ -244,18 +244,20 @@ func (s *Sender) judgeAnswer(in inviteRecord, v api.EnrolmentView) (sealpost.Key
 
 // refuseAnswer closes an invitation whose answer is wrong, and keeps the answer.
 // One that was used stays used: a second answer cannot undo the first.
-func (s *Sender) refuseAnswer(v api.EnrolmentView, in inviteRecord, cause error) error {
-	if in.State == inviteOpen {
-		in.State, in.Secret = inviteRefused, inviteSecret{}
-	}
+func (s *Sender) refuseAnswer(v api.EnrolmentView, cause error) error {
 	answer, err := sealpost.Encode(v)
 	if err != nil {
 		return err
 	}
-	return s.cfg.Store.Update(func(tx Tx) error {
-		if err := keepFault(tx, Fault{Time: s.now(), What: cause.Error(), Parts: [][]byte{answer}}); err != nil {
+	if err := recordFault(s.cfg.Store, Fault{Time: s.now(), What: cause.Error(), Parts: [][]byte{answer}}); err != nil {
+		return err
+	}
+	return s.shared.Update(func(tx Tx) error {
+		in, _, err := load[inviteRecord](tx, inviteKey(v.ID))
+		if err != nil || in.State != inviteOpen {
 			return err
 		}
+		in.State, in.Secret = inviteRefused, inviteSecret{}
 		return save(tx, inviteKey(v.ID), in)
 	})
 }
@@ -264,7 +266,7 @@ func (s *Sender) refuseAnswer(v api.EnrolmentView, in inviteRecord, cause error)
 // used invitation. The same answer again finds the event as it was signed.
 func (s *Sender) signDevice(id sealpost.EnrolmentID, event sealpost.KeyEvent) error {
 	device := event.Key.ID()
-	return s.cfg.Store.Update(func(tx Tx) error {
+	return s.shared.Update(func(tx Tx) error {
 		in, found, err := load[inviteRecord](tx, inviteKey(id))
 		if err != nil || !found {
 			return errors.Join(err, missing(!found, "the invitation"))
@@ -312,7 +314,7 @@ func (s *Sender) postDeviceEvent(ctx context.Context, id sealpost.KeyID) error {
 			return err
 		}
 	}
-	return s.cfg.Store.Update(func(tx Tx) error {
+	return s.shared.Update(func(tx Tx) error {
 		now, _, err := load[deviceRecord](tx, deviceKey(id))
 		if err != nil {
 			return err
@@ -329,7 +331,7 @@ func (s *Sender) postDeviceEvent(ctx context.Context, id sealpost.KeyID) error {
 // flushEvents posts the key events that a crash or an error left behind.
 func (s *Sender) flushEvents(ctx context.Context) error {
 	var waiting []sealpost.KeyID
-	err := s.cfg.Store.View(func(tx Tx) error {
+	err := s.shared.View(func(tx Tx) error {
 		return tx.Scan("event-outbox/", func(_ string, value []byte) error {
 			waiting = append(waiting, sealpost.KeyID(value))
 			return nil
@@ -343,7 +345,7 @@ func (s *Sender) flushEvents(ctx context.Context) error {
 }
 
 func (s *Sender) device(id sealpost.KeyID) (d deviceRecord, err error) {
-	return d, s.cfg.Store.View(func(tx Tx) error {
+	return d, s.shared.View(func(tx Tx) error {
 		var found bool
 		if d, found, err = load[deviceRecord](tx, deviceKey(id)); err == nil && !found {
 			err = ErrUnknownDevice
@@ -371,7 +373,7 @@ func (s *Sender) postEvent(ctx context.Context, e *exhibitRecord) error {
 // pass only for keys that it was configured with.
 func (s *Sender) EnrolSelf(ctx context.Context) error {
 	var e exhibitRecord
-	err := s.cfg.Store.Update(func(tx Tx) error {
+	err := s.shared.Update(func(tx Tx) error {
 		var found bool
 		var err error
 		if e, found, err = load[exhibitRecord](tx, ownEventKey); err != nil || found {
@@ -391,18 +393,22 @@ func (s *Sender) EnrolSelf(ctx context.Context) error {
 	if err := s.postEvent(ctx, &e); err != nil {
 		return err
 	}
-	return s.cfg.Store.Update(func(tx Tx) error { return save(tx, ownEventKey, e) })
+	return s.shared.Update(func(tx Tx) error { return save(tx, ownEventKey, e) })
 }
 
 // Revoke ends a device's key. From here on nothing is sealed to it: the
-// recipient's next message starts a fresh group without it.
+// recipient's next message removes it from the group, and what is on its way to the
+// other devices opens still. Another replica may seal what it is sealing at this
+// moment. What is on its way to the device itself it fetches no more: where the same
+// phone was enrolled again under other keys, revoke the old ones when it has
+// everything that was sent to them, which its receipts show.
 func (s *Sender) Revoke(ctx context.Context, id sealpost.KeyID) error {
 	d, err := s.device(id)
 	if err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
 	unlock := s.lock(d.Recipient)
-	err = s.cfg.Store.Update(func(tx Tx) error {
+	err = s.shared.Update(func(tx Tx) error {
 		d, _, err := load[deviceRecord](tx, deviceKey(id))
 		if err != nil || !d.inForce() {
 			return err
@@ -424,7 +430,7 @@ func (s *Sender) Revoke(ctx context.Context, id sealpost.KeyID) error {
 
 // Devices lists the devices of a recipient that are in force.
 func (s *Sender) Devices(r sealpost.Recipient) (ids []sealpost.KeyID, err error) {
-	err = s.cfg.Store.View(func(tx Tx) error {
+	err = s.shared.View(func(tx Tx) error {
 		devices, err := devicesOf(tx, r)
 		for _, d := range devices {
 			if d.inForce() {

@@ -15,16 +15,19 @@ import (
 	"github.com/sealpost/sealpost/mls"
 )
 
-// One MLS group holds the devices of one recipient and this sender replica's
-// own leaf. Only the sender commits. A group changes in two ways:
+// One MLS group holds the devices of one recipient and the leaf of their sender.
+// Only the sender commits. A group changes in two ways:
 //
-//	add    a device that was enrolled since joins by a Welcome, the others by a
-//	       Commit; both stay in every envelope until receipts acknowledge them.
-//	       Only when every message so far is acknowledged: a device keeps no past
-//	       epoch, so nothing of this one may still be on its way
-//	fresh  a new group takes over: for the first message, after a revocation, when
-//	       a device joins while something is on its way, and when devices fall
-//	       too far behind. The states of old groups open what was sent in them
+//	commit a device that was enrolled since joins by a Welcome, one that was revoked
+//	       is removed, and in any case the sender's keys are fresh (12.4.1), which
+//	       now and then is all that a commit does. Welcome and Commits stay in every
+//	       envelope until receipts acknowledge them. What was sealed in the epochs
+//	       before may still be on its way: devices keep the message secrets of as
+//	       many past epochs as a sender has in use
+//	fresh  a new group takes over: for the first message, when devices fall too far
+//	       behind, when one joins before the last one that joined was heard of, and
+//	       when it must change and epochs changed too often. The states of old
+//	       groups open what was sent in them
 //
 // KeyPackages are claimed for these changes only, never to send in a group as it
 // stands (DESIGN section 12, Sender replicas).
@@ -32,12 +35,18 @@ import (
 // Bounds of a group's life. A receiver follows mls.DefaultMaxForward
 // generations ahead and no further.
 const (
-	commitsKept      = 16          // commits in an envelope before a fresh group is cheaper
-	generationsAhead = 500         // beyond what every device acknowledged
-	aheadMax         = 512         // acknowledged generations remembered out of order
-	groupIDSize      = 32          // random bytes
-	changeRetry      = time.Minute // between tries to change a group that can go on as it is
+	commitsKept      = 16             // commits in an envelope before a fresh group is cheaper
+	generationsAhead = 500            // beyond what every device acknowledged
+	groupIDSize      = 32             // random bytes
+	changeRetry      = time.Minute    // at most, between tries to change a group that can go on as it is
+	renewEvery       = 48 * time.Hour // between commits that give the sender fresh keys, where it sends at all
+	renewAfter       = 256            // generations of one epoch, after which one is due as well
 )
+
+// pastEpochs bounds the epochs of a group, beside the newest one, in which a
+// message may still be on its way: a sender begins no more in
+// [sealpost.LifetimeMax], and a device keeps the message secrets of as many.
+const pastEpochs = 16
 
 // ErrNoDevice says that a recipient has no device in force that can be reached:
 // none enrolled, or no KeyPackage for one.
@@ -49,14 +58,18 @@ var ErrForeignPackage = errors.New("a KeyPackage for a key that this sender did 
 
 // groupRecord is a recipient's group as its sender keeps it.
 type groupRecord struct {
-	State        secret             `cbor:"1,keyasint"` // mls.Group.Marshal
-	Suite        mls.Suite          `cbor:"2,keyasint"`
-	Welcome      []byte             `cbor:"3,keyasint,omitempty"` // until every joiner acknowledged
-	WelcomeEpoch uint64             `cbor:"4,keyasint"`
-	Commits      []commitRecord     `cbor:"5,keyasint,omitempty"` // oldest first
-	Members      []memberRecord     `cbor:"6,keyasint,omitempty"`
-	Group        []byte             `cbor:"7,keyasint"` // id
-	Tried        sealpost.UnixMilli `cbor:"8,keyasint"` // when a change failed last; 0 never
+	State        secret               `cbor:"1,keyasint"` // mls.Group.Marshal
+	Suite        mls.Suite            `cbor:"2,keyasint"`
+	Welcome      []byte               `cbor:"3,keyasint,omitempty"` // until every joiner acknowledged
+	WelcomeEpoch uint64               `cbor:"4,keyasint"`
+	Commits      []commitRecord       `cbor:"5,keyasint,omitempty"` // oldest first
+	Members      []memberRecord       `cbor:"6,keyasint,omitempty"`
+	Group        []byte               `cbor:"7,keyasint"`            // id
+	Retry        sealpost.UnixMilli   `cbor:"8,keyasint"`            // before which a change that failed is not tried again
+	Epoch        uint64               `cbor:"9,keyasint"`            // of State
+	Past         []sealpost.UnixMilli `cbor:"10,keyasint,omitempty"` // when each past epoch ended in which something may be on its way
+	Renewed      sealpost.UnixMilli   `cbor:"11,keyasint"`           // when the sender's keys were fresh last
+	Leaf         uint32               `cbor:"12,keyasint"`           // number of the sender's key in its leaf
 }
 
 // commitRecord is a Commit that leads from an epoch to the next.
@@ -70,10 +83,8 @@ type memberRecord struct {
 	Device sealpost.KeyID `cbor:"1,keyasint"`
 	Joined uint64         `cbor:"2,keyasint"` // the epoch that its Welcome leads to
 	Acked  bool           `cbor:"3,keyasint"`
-	Epoch  uint64         `cbor:"4,keyasint"`           // acknowledged
-	Next   uint32         `cbor:"5,keyasint"`           // the generation after the newest acknowledged one, in that epoch
-	Whole  uint32         `cbor:"6,keyasint"`           // all generations before this one are acknowledged
-	Ahead  []uint32       `cbor:"7,keyasint,omitempty"` // acknowledged beyond Whole, ascending, at most aheadMax
+	Epoch  uint64         `cbor:"4,keyasint"` // acknowledged
+	Next   uint32         `cbor:"5,keyasint"` // the generation after the newest acknowledged one, in that epoch
 }
 
 func groupKey(r sealpost.Recipient) string { return at("group", r[:]) }
@@ -110,27 +121,25 @@ func (g *groupRecord) acknowledge(id sealpost.KeyID, epoch uint64, generation ui
 }
 
 func (m *memberRecord) acknowledge(epoch uint64, generation uint32) {
-	if m.Acked && epoch < m.Epoch {
-		return
-	}
-	if !m.Acked || epoch > m.Epoch {
-		m.Acked, m.Epoch, m.Next, m.Whole, m.Ahead = true, epoch, 0, 0, nil
-	}
-	m.Next = max(m.Next, generation+1)
-	if at, found := slices.BinarySearch(m.Ahead, generation); !found && generation >= m.Whole && len(m.Ahead) < aheadMax {
-		m.Ahead = slices.Insert(m.Ahead, at, generation)
-	}
-	for len(m.Ahead) > 0 && m.Ahead[0] == m.Whole {
-		m.Whole, m.Ahead = m.Whole+1, m.Ahead[1:]
+	switch {
+	case m.Acked && epoch < m.Epoch:
+	case !m.Acked || epoch > m.Epoch:
+		m.Acked, m.Epoch, m.Next = true, epoch, generation+1
+	default:
+		m.Next = max(m.Next, generation+1)
 	}
 }
 
-// quiet says whether every device acknowledged every message of this epoch, so
-// that none is on its way.
-func (g *groupRecord) quiet(epoch uint64, next uint32) bool {
-	return !slices.ContainsFunc(g.Members, func(m memberRecord) bool {
-		return next > 0 && (!m.Acked || m.Epoch != epoch || m.Whole < next)
-	})
+// commits says whether the group can go on by another commit: its devices get to
+// the new epoch from wherever they are, those that join by the one Welcome that an
+// envelope has room for, and open what is on its way in past ones.
+func (g *groupRecord) commits(joins bool, now sealpost.UnixMilli) bool {
+	return len(g.Commits) < commitsKept && len(g.inUse(now)) < pastEpochs && (!joins || g.welcomed())
+}
+
+// inUse are the ends of the past epochs in which something may be on its way.
+func (g *groupRecord) inUse(now sealpost.UnixMilli) []sealpost.UnixMilli {
+	return slices.DeleteFunc(slices.Clone(g.Past), func(end sealpost.UnixMilli) bool { return end.Add(sealpost.LifetimeMax) < now })
 }
 
 // behind is the largest number of generations of this epoch that lie after the
@@ -154,6 +163,9 @@ type sealer struct {
 	devices   []deviceRecord // in force
 	record    groupRecord
 	group     *mls.Group
+	end       uint32 // the generation after those that may be used
+	leaf      uint32 // number of the newest leaf key
+	goesOn    bool   // though devices are far behind, for want of a fresh group
 	sequence  sequenceRecord
 	left      []sealpost.KeyID // devices in force that are not in the group
 	leftErr   error            // why, as of this call
@@ -167,11 +179,32 @@ type sequenceRecord struct {
 
 func sequenceKey(r sealpost.Recipient) string { return at("sequence", r[:]) }
 
-// open loads a recipient's state and brings its group up to its devices. The
-// recipient is locked.
+// open loads a recipient's state, brings its group up to its devices, and has a
+// generation to use. The recipient is locked. It looks again where another replica
+// changes the group meanwhile.
 func (s *Sender) open(ctx context.Context, r sealpost.Recipient) (*sealer, error) {
+	for range shareTries {
+		x, err := s.load(r)
+		if err == nil {
+			err = x.ready(ctx)
+		}
+		if err == nil {
+			err = x.lease()
+		}
+		if !errors.Is(err, errMoved) && !errors.Is(err, errHeld) {
+			return x, err
+		}
+		if err := shortly(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, ErrReplicas
+}
+
+// load reads what there is of a recipient.
+func (s *Sender) load(r sealpost.Recipient) (*sealer, error) {
 	x := &sealer{s: s, recipient: r}
-	err := s.cfg.Store.View(func(tx Tx) error {
+	err := s.shared.View(func(tx Tx) error {
 		all, err := devicesOf(tx, r)
 		if err != nil {
 			return err
@@ -180,7 +213,7 @@ func (s *Sender) open(ctx context.Context, r sealpost.Recipient) (*sealer, error
 		if x.record, _, err = load[groupRecord](tx, groupKey(r)); err != nil {
 			return err
 		}
-		x.sequence, _, err = load[sequenceRecord](tx, sequenceKey(r))
+		x.leaf, err = loadLeafNumber(tx)
 		return err
 	})
 	if err != nil {
@@ -189,12 +222,17 @@ func (s *Sender) open(ctx context.Context, r sealpost.Recipient) (*sealer, error
 	if len(x.devices) == 0 {
 		return nil, ErrNoDevice
 	}
-	if len(x.record.State) != 0 {
-		if x.group, err = mls.Unmarshal(x.record.State, s.leaves[x.record.Suite], x, s.mlsPolicy()); err != nil {
-			return nil, fmt.Errorf("restore the group: %w", err)
+	var lease leaseRecord
+	err = s.cfg.Store.View(func(tx Tx) (err error) {
+		if x.sequence, _, err = load[sequenceRecord](tx, sequenceKey(r)); err == nil {
+			lease, _, err = load[leaseRecord](tx, leaseKey(r))
 		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return x, x.ready(ctx)
+	return x, x.restore(lease)
 }
 
 func (s *Sender) mlsPolicy() mls.Policy {
@@ -211,10 +249,8 @@ func (x *sealer) Validate(c mls.Credential, signatureKey []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, own := range x.s.leaves {
-		if id == x.s.id && bytes.Equal(signatureKey, own.Public()) {
-			return nil
-		}
+	if id == x.s.id && x.s.leaves.has(signatureKey) {
+		return nil
 	}
 	if d := x.find(id); d != nil && bytes.Equal(signatureKey, d.Leaf.Bytes()) {
 		return nil
@@ -243,38 +279,115 @@ func (x *sealer) ready(ctx context.Context) error {
 			x.left = append(x.left, id)
 		}
 	}
-	if x.group == nil || x.hasRevoked() {
-		return x.fresh(ctx, nil)
+	if x.group == nil {
+		return x.fresh(ctx, nil, false)
 	}
-	epoch, next := x.group.Epoch(), x.group.Generation()
-	late := x.record.behind(epoch, next) > generationsAhead
-	waits := x.record.Tried != 0 && x.s.now() < x.record.Tried.Add(changeRetry)
-	if (len(x.left) == 0 && !late) || waits {
+	now, epoch, next := x.s.now(), x.group.Epoch(), x.group.Generation()
+	blocked := !x.s.replicated || next >= x.end // a block that is leased is used, however far it is
+	late := blocked && x.record.behind(epoch, next) > generationsAhead
+	renew := x.record.Leaf != x.leaf || next >= renewAfter || now >= x.record.Renewed.Add(renewEvery)
+	waits := now < x.record.Retry
+	gone := x.revoked()
+	var err error
+	switch can := !late && x.record.commits(len(x.left) > 0, now); {
+	case len(gone) > 0 && can:
+		return x.commit(ctx, gone)
+	case len(gone) > 0:
+		return x.fresh(ctx, nil, false)
+	case waits || (!late && !renew && len(x.left) == 0):
+		x.goesOn = late
 		return nil
+	case can:
+		err = x.commit(ctx, nil)
+	case late || x.record.Leaf != x.leaf || len(x.record.Commits) >= commitsKept:
+		err = x.fresh(ctx, x.record.Members, false)
+	case len(x.left) > 0:
+		err = x.fresh(ctx, x.record.Members, true)
 	}
-	if !late && x.record.quiet(epoch, next) && x.record.welcomed() && len(x.record.Commits) < commitsKept {
-		x.leftErr = x.add(ctx, slices.Clone(x.left))
-	} else {
-		x.leftErr = x.fresh(ctx, x.record.Members)
-	}
-	if x.leftErr != nil {
-		x.record.Tried = x.s.now()
+	switch {
+	case errors.Is(err, errMoved), errors.Is(err, errHeld) && late:
+		return err
+	case errors.Is(err, errHeld):
+		x.leftErr = ErrReplicas // which is about to bring them in
+	case err != nil:
+		x.leftErr, x.goesOn = err, late
+		if err := x.tried(err); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }
 
-func (x *sealer) hasRevoked() bool {
-	return slices.ContainsFunc(x.record.Members, func(m memberRecord) bool { return x.find(m.Device) == nil })
+// tried notes that a change failed, for all replicas, and when it may be tried again:
+// as soon as the relay says, where the relay is not ready for it yet.
+func (x *sealer) tried(cause error) error {
+	wait := changeRetry
+	if p, is := errors.AsType[*api.Problem](cause); is && p.Retry > 0 {
+		wait = min(wait, p.Retry)
+	}
+	until := x.s.now().Add(wait)
+	if !x.s.replicated {
+		x.record.Retry = until
+		return nil
+	}
+	return x.alter(func(_ Tx, r *groupRecord) error { r.Retry = until; return nil })
+}
+
+// revoked are the members that are in force no more.
+func (x *sealer) revoked() (gone []sealpost.KeyID) {
+	for _, m := range x.record.Members {
+		if x.find(m.Device) == nil {
+			gone = append(gone, m.Device)
+		}
+	}
+	return gone
 }
 
 // fresh makes a new group of every device for which there is a KeyPackage, and
-// at least of those that must be in it. On an error the old one is as it was.
-func (x *sealer) fresh(ctx context.Context, must []memberRecord) error {
+// at least of those that must be in it. Where it is for the sake of those that were
+// left out, nobody else's KeyPackage is claimed before there is one of theirs. On an
+// error the old group is as it was.
+func (x *sealer) fresh(ctx context.Context, must []memberRecord, forLeft bool) (err error) {
+	end, err := x.claimChange()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
 	ids := make([]sealpost.KeyID, len(x.devices))
 	for i, d := range x.devices {
 		ids[i] = d.Key.ID()
 	}
-	packages, joined, err := x.claim(ctx, ids)
+	turns := [][]sealpost.KeyID{ids}
+	if forLeft {
+		turns = [][]sealpost.KeyID{x.left, slices.DeleteFunc(slices.Clone(ids), func(id sealpost.KeyID) bool { return slices.Contains(x.left, id) })}
+	}
+	var packages [][]byte
+	var joined []sealpost.KeyID
+	for _, some := range turns {
+		p, of, err := x.claim(ctx, some)
+		if err != nil {
+			return err
+		}
+		packages, joined = append(packages, p...), append(joined, of...)
+	}
+	suite := suiteOf(x.devices[0].Leaf.Alg())
+	id := make([]byte, groupIDSize)
+	if _, err := io.ReadFull(x.s.cfg.Rand, id); err != nil {
+		return fmt.Errorf("draw a group id: %w", err)
+	}
+	signer, err := x.s.leaves.signer(suite, x.leaf)
+	if err != nil {
+		return err
+	}
+	g, err := mls.Create(suite, id, credentialOf(x.s.id), signer, x, x.s.mlsPolicy())
+	if err != nil {
+		return fmt.Errorf("make a group: %w", err)
+	}
+	staged, joined, err := x.stage(g, mls.CommitOptions{NoPath: true}, packages, joined)
 	if err != nil {
 		return err
 	}
@@ -283,53 +396,114 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord) error {
 			return fmt.Errorf("%w: no KeyPackage for a present member", ErrNoDevice)
 		}
 	}
-	suite := suiteOf(x.devices[0].Leaf.Alg())
-	id := make([]byte, groupIDSize)
-	if _, err := io.ReadFull(x.s.cfg.Rand, id); err != nil {
-		return fmt.Errorf("draw a group id: %w", err)
-	}
-	g, err := mls.Create(suite, id, credentialOf(x.s.id), x.s.leaves[suite], x, x.s.mlsPolicy())
-	if err != nil {
-		return fmt.Errorf("make a group: %w", err)
-	}
-	staged, err := g.Add(packages...)
-	if err != nil {
-		return fmt.Errorf("add devices: %w", err)
-	}
 	if err := g.Apply(staged); err != nil {
 		return fmt.Errorf("add devices: %w", err)
 	}
-	x.group = g
-	x.record = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch()}
 	x.left = ids
-	x.join(joined)
-	return nil
+	return x.publish(g, func(r *groupRecord) {
+		*r = groupRecord{Group: id, Suite: suite, Welcome: staged.Welcome, WelcomeEpoch: g.Epoch(), Renewed: x.s.now()}
+		x.join(r, joined)
+	})
 }
 
-// add brings devices into the group as it stands. On an error it is as it was.
-func (x *sealer) add(ctx context.Context, ids []sealpost.KeyID) error {
-	packages, joined, err := x.claim(ctx, ids)
+// commit leads the group into its next epoch: without members that are gone, with
+// the devices that were left out and for which there is a KeyPackage, and with fresh
+// keys of the sender. On an error the group is as it was, and so it is where there
+// was nothing to do but add and no KeyPackage.
+func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) {
+	end, err := x.claimChange()
 	if err != nil {
 		return err
 	}
-	from := x.group.Epoch()
-	staged, err := x.group.Add(packages...)
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	g, err := x.unmarshal(x.record.Suite, x.record.Leaf, x.record.State)
 	if err != nil {
-		return fmt.Errorf("add devices: %w", err)
+		return err
 	}
-	if err := x.group.Apply(staged); err != nil {
-		return fmt.Errorf("add devices: %w", err)
+	var o mls.CommitOptions
+	if x.record.Leaf != x.leaf {
+		if o.Leaf.Signer, err = x.s.leaves.signer(x.record.Suite, x.leaf); err != nil {
+			return err
+		}
 	}
-	x.record.Commits = append(x.record.Commits, commitRecord{from, staged.Commit})
-	x.record.Welcome, x.record.WelcomeEpoch, x.record.Tried = staged.Welcome, x.group.Epoch(), 0
-	x.join(joined)
-	return nil
+	for _, m := range g.Members() {
+		if id, err := ownerOf(m.Credential); err == nil && slices.Contains(gone, id) {
+			o.Proposals = append(o.Proposals, mls.RemoveProposal(m.Leaf))
+		}
+	}
+	var packages [][]byte
+	var joined []sealpost.KeyID
+	if len(x.left) > 0 {
+		packages, joined, err = x.claim(ctx, x.left)
+		if err != nil && len(gone) == 0 {
+			return err
+		}
+		x.leftErr = err
+	}
+	staged, joined, err := x.stage(g, o, packages, joined)
+	if err != nil {
+		return err
+	}
+	from := g.Epoch()
+	if err := g.Apply(staged); err != nil {
+		return fmt.Errorf("change the group: %w", err)
+	}
+	now := x.s.now()
+	return x.publish(g, func(r *groupRecord) {
+		r.Members = slices.DeleteFunc(r.Members, func(m memberRecord) bool { return slices.Contains(gone, m.Device) })
+		r.Commits = append(r.Commits, commitRecord{from, staged.Commit})
+		r.Past = append(r.inUse(now), now)
+		r.Renewed, r.Retry = now, 0
+		if len(joined) > 0 {
+			r.Welcome, r.WelcomeEpoch = staged.Welcome, from+1
+		}
+		x.join(r, joined)
+	})
+}
+
+// stage makes a commit that brings in the owners of KeyPackages. One that the group
+// refuses, for it has expired or cannot do what the group does, leaves out its own
+// device and no other.
+func (x *sealer) stage(g *mls.Group, o mls.CommitOptions, packages [][]byte, ids []sealpost.KeyID) (*mls.Staged, []sealpost.KeyID, error) {
+	with := func(packages ...[]byte) (*mls.Staged, error) {
+		full := o
+		full.Proposals = slices.Clone(o.Proposals)
+		for _, p := range packages {
+			full.Proposals = append(full.Proposals, mls.AddProposal(p))
+		}
+		staged, err := g.Commit(full)
+		if err != nil {
+			return nil, fmt.Errorf("change the group: %w", err)
+		}
+		return staged, nil
+	}
+	staged, err := with(packages...)
+	if err == nil {
+		return staged, ids, nil
+	}
+	var good [][]byte
+	var joined []sealpost.KeyID
+	for i, p := range packages {
+		if _, alone := with(p); alone == nil {
+			good, joined = append(good, p), append(joined, ids[i])
+		}
+	}
+	if len(good) == len(packages) || len(good)+len(o.Proposals) == 0 {
+		return nil, nil, err
+	}
+	x.leftErr = err
+	staged, err = with(good...)
+	return staged, joined, err
 }
 
 // join notes the devices that the Welcome brings in.
-func (x *sealer) join(ids []sealpost.KeyID) {
+func (x *sealer) join(r *groupRecord, ids []sealpost.KeyID) {
 	for _, id := range ids {
-		x.record.Members = append(x.record.Members, memberRecord{Device: id, Joined: x.record.WelcomeEpoch})
+		r.Members = append(r.Members, memberRecord{Device: id, Joined: r.WelcomeEpoch})
 	}
 	x.left = slices.DeleteFunc(x.left, func(id sealpost.KeyID) bool { return slices.Contains(ids, id) })
 }
@@ -344,9 +518,13 @@ func (x *sealer) claim(ctx context.Context, ids []sealpost.KeyID) (packages [][]
 		if !slices.Contains(ids, c.Device) || slices.Contains(joined, c.Device) {
 			continue // not asked for
 		}
-		if err := x.judgePackage(c.Device, c.KeyPackage); err != nil {
+		last, err := x.judgePackage(c.Device, c.KeyPackage)
+		if err != nil {
 			refused = append(refused, x.s.fault(sealpost.MessageID{}, err, c.KeyPackage, c.Device[:]))
 			continue
+		}
+		if warn := x.s.cfg.PoolLow; warn != nil && (last || c.Left < api.PoolLow) {
+			warn(PoolWarning{c.Device, c.Left, last})
 		}
 		packages, joined = append(packages, c.KeyPackage), append(joined, c.Device)
 	}
@@ -376,24 +554,24 @@ func (x *sealer) ask(ctx context.Context, ids []sealpost.KeyID) ([]api.ClaimedPa
 
 // judgePackage holds a KeyPackage to the key event of the device it is for, and
 // refuses one that was used before unless it is a last resort.
-func (x *sealer) judgePackage(id sealpost.KeyID, raw []byte) error {
+func (x *sealer) judgePackage(id sealpost.KeyID, raw []byte) (lastResort bool, err error) {
 	d := x.find(id)
 	info, err := mls.ParseKeyPackage(raw)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrForeignPackage, err)
+		return false, fmt.Errorf("%w: %w", ErrForeignPackage, err)
 	}
 	switch owner, err := ownerOf(info.Credential); {
 	case err != nil || owner != id:
-		return fmt.Errorf("%w: its credential names another device", ErrForeignPackage)
+		return false, fmt.Errorf("%w: its credential names another device", ErrForeignPackage)
 	case !bytes.Equal(info.SignatureKey, d.Leaf.Bytes()):
-		return fmt.Errorf("%w: its leaf key is not the enrolled one", ErrForeignPackage)
+		return false, fmt.Errorf("%w: its leaf key is not the enrolled one", ErrForeignPackage)
 	case info.Suite != suiteOf(d.Leaf.Alg()):
-		return fmt.Errorf("%w: of another suite", ErrForeignPackage)
+		return false, fmt.Errorf("%w: of another suite", ErrForeignPackage)
 	case info.LastResort:
-		return nil
+		return true, nil
 	}
 	used := at("used", sumOf(info.Ref))
-	return x.s.cfg.Store.Update(func(tx Tx) error {
+	return false, x.s.shared.Update(func(tx Tx) error {
 		if tx.Get(used) != nil {
 			return fmt.Errorf("%w: it was claimed before", ErrForeignPackage)
 		}

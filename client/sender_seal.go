@@ -91,6 +91,9 @@ func (x *sealer) seal(m Message, t Template, content sealpost.Content, head seal
 		return sealedMessage{}, err
 	}
 	c.Roster = roster.Digest()
+	if err := x.lease(); err != nil {
+		return sealedMessage{}, err
+	}
 	generation := x.group.Generation()
 	blob, err := x.protect(c.AAD(), plain)
 	if err != nil {
@@ -147,9 +150,6 @@ func (x *sealer) demand(least sealpost.Assurance) error {
 func (x *sealer) protect(aad, plain []byte) ([]byte, error) {
 	message, err := x.group.Protect(aad, plain)
 	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	if x.record.State, err = x.group.Marshal(); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	e := sealpost.Envelope{Welcome: x.record.Welcome, Message: message}

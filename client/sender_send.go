@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,36 @@ func (s *Sender) SendAll(ctx context.Context, messages []Message) []Sent {
 	return out
 }
 
+// The relay takes one commit for each group and epoch. Where another stands in
+// the place of ours, which no replica of this sender made that shares its group,
+// the group is given up, and what it sealed in vain is sealed again in a fresh one:
+// as another message, because the first was signed.
 func (s *Sender) sendBatch(ctx context.Context, messages []Message, out []Sent) {
+	s.sendOnce(ctx, messages, out)
+	for range epochTries {
+		var again []Message
+		var places []int
+		for i := range out {
+			if errors.Is(out[i].Err, api.ErrEpochTaken) {
+				again, places = append(again, messages[i]), append(places, i)
+			}
+		}
+		if len(again) == 0 {
+			return
+		}
+		more := make([]Sent, len(again))
+		s.sendOnce(ctx, again, more)
+		for i, at := range places {
+			out[at] = more[i]
+		}
+	}
+}
+
+// epochTries bounds how often a message is sealed again because another commit
+// stands in the place of ours.
+const epochTries = 2
+
+func (s *Sender) sendOnce(ctx context.Context, messages []Message, out []Sent) {
 	made, err := s.sealBatch(ctx, messages, out)
 	if err != nil {
 		for i := range out {
@@ -94,11 +124,11 @@ func (s *Sender) sealBatch(ctx context.Context, messages []Message, out []Sent) 
 				return err
 			}
 		}
-		for r, x := range sealers {
+		for _, x := range sealers {
 			if x == nil {
 				continue
 			}
-			if err := errors.Join(save(tx, groupKey(r), x.record), save(tx, sequenceKey(r), x.sequence)); err != nil {
+			if err := x.keep(tx); err != nil {
 				return err
 			}
 		}
@@ -120,6 +150,15 @@ func (s *Sender) sealOne(ctx context.Context, sealers map[sealpost.Recipient]*se
 		}
 	}
 	made, err := x.seal(m, t, content, head)
+	if errors.Is(err, errMoved) { // in the middle of a batch
+		sequence := x.sequence
+		if x, err = s.open(ctx, r); err != nil {
+			return sealedMessage{}, Sent{Err: err}
+		}
+		x.sequence = sequence
+		sealers[r] = x
+		made, err = x.seal(m, t, content, head)
+	}
 	if err != nil {
 		return sealedMessage{}, Sent{Left: x.left, LeftErr: x.leftErr, Err: fmt.Errorf("seal: %w", err)}
 	}
@@ -151,9 +190,13 @@ func (s *Sender) settle(sealed sealpost.Sealed, v api.Verdict) error {
 	id := sealed.ID()
 	switch {
 	case v.Problem != nil && final(v.Problem):
-		return errors.Join(v.Problem, s.change(id, func(r *messageRecord) {
+		faults := []error{v.Problem, s.change(id, func(r *messageRecord) {
 			r.State, r.Problem, r.Blob = stateRefused, v.Problem.Type, nil
-		}))
+		})}
+		if errors.Is(v.Problem, api.ErrEpochTaken) {
+			faults = append(faults, s.abandon(id))
+		}
+		return errors.Join(faults...)
 	case v.Problem != nil:
 		return fmt.Errorf("%w: %w", ErrPending, v.Problem)
 	case v.Accepted == nil:
@@ -167,6 +210,23 @@ func (s *Sender) settle(sealed sealpost.Sealed, v api.Verdict) error {
 	}
 	return s.change(id, func(r *messageRecord) {
 		r.State, r.Salt, r.Promise, r.Blob = statePromised, p.Salt, p.Promise, nil
+	})
+}
+
+// abandon gives up the group of a message, if it is still the recipient's. The next
+// message starts a fresh one.
+func (s *Sender) abandon(id sealpost.MessageID) error {
+	m, err := s.message(id)
+	if err != nil {
+		return err
+	}
+	defer s.lock(m.Recipient)()
+	return s.shared.Update(func(tx Tx) error {
+		g, found, err := load[groupRecord](tx, groupKey(m.Recipient))
+		if err != nil || !found || !bytes.Equal(g.Group, m.Group) {
+			return err
+		}
+		return tx.Delete(groupKey(m.Recipient))
 	})
 }
 

@@ -243,9 +243,16 @@ func (j *exhibitJudge) receipt(signed sealpost.Signed) error {
 	return nil
 }
 
-// keep makes what held durable: the exhibits, and how far devices acknowledged.
+// keep makes what held durable: the exhibits, and how far devices acknowledged,
+// which all replicas see. A message's evidence may be fetched again after a crash
+// in between.
 func (s *Sender) keep(j *exhibitJudge) error {
 	defer s.lock(j.m.Recipient)()
+	if s.replicated && len(j.acks) > 0 {
+		if err := s.shared.Update(j.acknowledge); err != nil {
+			return err
+		}
+	}
 	return s.cfg.Store.Update(func(tx Tx) error {
 		for _, x := range j.good {
 			signed, err := sealpost.Parse(x.Statement)
@@ -267,8 +274,10 @@ func (s *Sender) keep(j *exhibitJudge) error {
 				return err
 			}
 		}
-		if err := j.acknowledge(tx); err != nil {
-			return err
+		if !s.replicated && len(j.acks) > 0 {
+			if err := j.acknowledge(tx); err != nil {
+				return err
+			}
 		}
 		st, err := status(tx, j.id)
 		if err != nil || !st.Complete {
@@ -280,7 +289,7 @@ func (s *Sender) keep(j *exhibitJudge) error {
 
 func (j *exhibitJudge) acknowledge(tx Tx) error {
 	g, found, err := load[groupRecord](tx, groupKey(j.m.Recipient))
-	if err != nil || !found || len(j.acks) == 0 || !bytes.Equal(g.Group, j.m.Group) {
+	if err != nil || !found || !bytes.Equal(g.Group, j.m.Group) {
 		return err
 	}
 	for _, id := range j.acks {

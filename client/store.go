@@ -10,9 +10,11 @@ import (
 )
 
 // A Store is a small transactional map that survives a crash. Each face has one
-// of its own; nobody else writes to it.
+// of its own, to which nobody else writes; only a [SenderConfig.Shared] is written
+// by every replica of a sender.
 //
-// Update runs one transaction at a time. When it returns nil, everything that f
+// Update runs one transaction at a time, whichever process asks, and f once in each:
+// what f read, nobody else changes before it has written. When it returns nil, everything that f
 // wrote is durable together; when it or f fails, nothing was written. View sees
 // one consistent state. Both may be called concurrently, and neither may be
 // called from inside f.
@@ -24,7 +26,8 @@ type Store interface {
 
 // A Tx is one transaction; it is not used after f returns. Get returns a copy,
 // nil where there is nothing. Scan goes through the keys with a prefix in
-// ascending order; its function does not write.
+// ascending order; its function does not write, and an error of it ends the scan and
+// is what Scan answers.
 type Tx interface {
 	Get(key string) []byte
 	Put(key string, value []byte) error
@@ -35,8 +38,17 @@ type Tx interface {
 // errReadOnly is a write inside View: a fault of ours.
 var errReadOnly = errors.New("write in a read-only transaction")
 
-// errStop ends a scan early.
+// errStop ends a scan of scan early.
 var errStop = errors.New("stop")
+
+// scan is [Tx.Scan] until the function answers errStop.
+func scan(tx Tx, prefix string, each func(key string, value []byte) error) error {
+	err := tx.Scan(prefix, each)
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
+}
 
 // load reads one record; found is false where there is none.
 func load[T any](tx Tx, key string) (v T, found bool, err error) {

@@ -46,7 +46,7 @@ type conversation struct {
 }
 
 const (
-	talkSteps = 45
+	talkSteps = 70
 	talkPast  = 2 // past epochs that are kept
 )
 
@@ -211,13 +211,26 @@ func (c *conversation) commit(m *talker) {
 	}
 	for _, other := range c.members {
 		for other != m && other.group.Epoch() == before {
-			c.failed(other, followed(other.group, sent))
+			c.follow(other, sent)
 		}
 	}
 	for _, other := range c.members {
 		if !bytes.Equal(other.group.EpochAuthenticator(), m.group.EpochAuthenticator()) {
 			c.t.Fatalf("save %d: a member is in another epoch", c.saves)
 		}
+	}
+}
+
+// follow opens another message between a Commit and its effect.
+func (c *conversation) follow(m *talker, commit []byte) {
+	ev, err := m.group.Process(commit)
+	if c.failed(m, err) {
+		return
+	}
+	before := m.group
+	c.receive(m)
+	if m.group == before { // else there was a crash, and the Commit is to be opened again
+		c.failed(m, m.group.Apply(ev.(*mls.Staged)))
 	}
 }
 
@@ -242,8 +255,13 @@ func (c *conversation) run() {
 	for range talkSteps {
 		m := c.members[c.rng.IntN(len(c.members))]
 		switch what := c.rng.IntN(10); {
-		case what < 3 && !proposed:
-			c.protect(m)
+		case what < 3 && proposed: // which goes before any text
+			c.commit(m)
+			proposed = false
+		case what < 4:
+			if !proposed {
+				c.protect(m)
+			}
 		case what < 7:
 			c.receive(m)
 		case what < 8:

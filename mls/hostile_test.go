@@ -11,6 +11,8 @@ import (
 type hostile struct {
 	g         *Group
 	proposals []*proposal
+	// waiting names everything that waits, whether it fits together or not.
+	waiting bool
 	// unplanned stand in the Commit without effect on its epoch.
 	unplanned []*proposal
 	noPath    bool
@@ -31,6 +33,12 @@ func (h hostile) commit(t *testing.T) *Staged {
 	for _, p := range h.proposals {
 		list = append(list, sentProposal{me, p, nil})
 		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
+	}
+	for i := range e.proposals {
+		if h.waiting {
+			list = append(list, e.proposals[i].sent())
+			c.proposals = append(c.proposals, proposalOrRef{ref: e.proposals[i].ref})
+		}
 	}
 	n, err := e.plan(list)
 	if err != nil {

@@ -23,7 +23,9 @@ type drafting struct {
 // LeafOptions say what a member changes in its leaf. Its keys for encryption are
 // fresh in any case.
 type LeafOptions struct {
-	// Signer replaces the signature key; nil keeps it.
+	// Signer replaces the signature key; nil keeps it. It is not part of the
+	// group's state: keep it before the message that names its key is sent, for
+	// [Unmarshal] and [Group.SetSigner].
 	Signer Signer
 	// Credential replaces the credential; nil keeps it.
 	Credential *Credential

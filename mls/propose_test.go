@@ -330,6 +330,43 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
+// TestHostileReferences: a committer that names what cannot stand together, though
+// each by itself was received and kept, is refused by all (12.2).
+func TestHostileReferences(t *testing.T) {
+	newcomer := newPerson(t, X25519AES128, "newcomer")
+	first, _ := newcomer.keyPackage(t, X25519AES128)
+	again, _ := newcomer.keyPackage(t, X25519AES128)
+	type said struct {
+		by int
+		p  Proposal
+	}
+	update := UpdateProposal(LeafOptions{})
+	for name, list := range map[string][]said{
+		"what fits":             {{1, update}, {2, RemoveProposal(3)}, {2, AddProposal(first)}},
+		"the committer's own":   {{1, RemoveProposal(3)}, {0, update}},
+		"its removal":           {{1, RemoveProposal(0)}},
+		"two updates":           {{1, update}, {1, update}},
+		"update and remove":     {{3, update}, {1, RemoveProposal(3)}},
+		"two removes":           {{1, RemoveProposal(3)}, {2, RemoveProposal(3)}},
+		"one client twice":      {{1, AddProposal(first)}, {2, AddProposal(again)}},
+		"two context changes":   {{1, ContextExtensionsProposal(nil)}, {2, ContextExtensionsProposal(nil)}},
+		"reinit beside another": {{1, ReInitProposal([]byte("n"), P256AES128, nil)}, {2, RemoveProposal(3)}},
+	} {
+		c := newCircle(t, capable, "bank", "phone", "tablet", "laptop")
+		for _, s := range list {
+			c.propose(s.by, s.p)
+		}
+		before := digest(t, c.groups[2])
+		ev, err := c.groups[2].Process(hostile{g: c.groups[0], waiting: true}.commit(t).Commit)
+		if name == "what fits" != (err == nil) || err != nil && !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %+v %v", name, ev, err)
+		}
+		if digest(t, c.groups[2]) != before {
+			t.Errorf("%s: the state changed", name)
+		}
+	}
+}
+
 // TestLateAddIsLeftOut: a KeyPackage whose time passes while it waits is not
 // committed.
 func TestLateAddIsLeftOut(t *testing.T) {

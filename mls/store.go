@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A Store keeps the state of one group as records. A group whose policy has one
+// A Store keeps the state of one group as records; no two groups share one. A group whose policy has one
 // writes itself there before Create, Join, ExternalJoin, ReInit, Branch, Protect,
 // Process, Propose, Commit, Apply, SkipTo, DropProposals or Unmarshal returns: what
 // they return may then be let out at once. On the store's error they return it and

@@ -158,8 +158,8 @@ func pages(t *testing.T, r Rig) {
 	if page, _, err := r.Rooms.Messages(ctx, r.Caller, next, 1); err != nil || len(page) > 1 {
 		t.Errorf("after the cursor: %d messages of at most 1, %v", len(page), err)
 	}
-	if list, err := r.Rooms.Inbox(ctx, id, 0, 1, 0); err != nil || len(list) > 1 {
-		t.Errorf("the inbox: %d messages of at most 1, %v", len(list), err)
+	if list, err := r.Rooms.Inbox(ctx, id, 0, 1, 0); err != nil || len(list.Arrivals) > 1 {
+		t.Errorf("the inbox: %d messages of at most 1, %v", len(list.Arrivals), err)
 	}
 	if list, err := r.Rooms.Answered(ctx, r.Caller, 1); err != nil || len(list) > 1 {
 		t.Errorf("answered invitations: %d of at most 1, %v", len(list), err)

@@ -1,4 +1,5 @@
-// Package clienttest is the contract of what the SDK asks of a relay, as tests:
+// Package clienttest is the contract of what the SDK asks of a relay, and of a store
+// ([Store]), as tests:
 // whatever implements client.SenderAPI, client.DeviceAPI and client.LogReader
 // passes [Relay]. Those are the client ends over HTTP before a whole relay, and
 // the relay in memory that the SDK's own tests rest on.
@@ -30,7 +31,7 @@ type Sender interface {
 type Device interface {
 	Answer(ctx context.Context, in api.Answer) error
 	Enrolment(ctx context.Context) (api.Exhibit, error)
-	Inbox(ctx context.Context, after uint64, limit int, waitMS int) ([]api.Arrival, error)
+	Inbox(ctx context.Context, after uint64, limit int, waitMS int) (api.Arrivals, error)
 	Arrival(ctx context.Context, id sealpost.MessageID) (api.Arrival, error)
 	PostReceipts(ctx context.Context, receipts [][]byte) []api.Verdict
 	Stock(ctx context.Context, packages [][]byte, endpoints []api.DeviceEndpoint) error
@@ -69,6 +70,8 @@ func Relay(t *testing.T, rig func(t *testing.T) Rig) {
 		"each receipt is answered":            receipts,
 		"evidence is in order and proven":     evidence,
 		"a KeyPackage is claimed once":        packages,
+		"the last resort stays":               lastResort,
+		"one commit for each group and epoch": epochs,
 		"a revoked device gets nothing":       revocation,
 		"the log's files are what was logged": logFiles,
 		"a call ends with its context":        contexts,

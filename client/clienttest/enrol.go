@@ -121,7 +121,7 @@ func keyEvents(w *world) {
 	}
 }
 
-// R14: a KeyPackage is claimed once.
+// R14: a KeyPackage is claimed once, but the last resort, when no other is left.
 func packages(w *world) {
 	ctx := w.Context()
 	r := alice
@@ -168,12 +168,46 @@ func packages(w *world) {
 	w.refused("a stranger's KeyPackage", w.newPhone(r).Stock(ctx, [][]byte{{1}}, nil), api.ErrUnauthenticated)
 }
 
+// The last resort is given out when no other is left, as often as it is asked for,
+// until a newer one takes its place; the device hears what is left.
+func lastResort(w *world) {
+	ctx := w.Context()
+	p := w.enrol(alice)
+	pool := func(what string, want api.Pool) {
+		w.Helper()
+		answer, err := p.Inbox(ctx, 0, 1, 0)
+		if w.must(err); answer.Pool != want {
+			w.Errorf("%s: the device hears of the pool %+v, want %+v", what, answer.Pool, want)
+		}
+	}
+	claims := func(want api.ClaimedPackage) {
+		w.Helper()
+		list, err := w.Sender.ClaimPackages(ctx, alice, []sealpost.KeyID{p.id})
+		w.must(err)
+		if len(list) != 1 || !bytes.Equal(list[0].KeyPackage, want.KeyPackage) || list[0].LastResort != want.LastResort || list[0].Left != want.Left {
+			w.Errorf("%d KeyPackages, not the one that was wanted: last resort %v, %d left", len(list), want.LastResort, want.Left)
+		}
+	}
+	one, two := w.lastResort(p), w.lastResort(p)
+	pool("as it was enrolled", api.Pool{Left: 2})
+	w.must(p.Stock(ctx, [][]byte{one}, nil))
+	pool("with a last resort", api.Pool{Left: 2, LastResort: true})
+	claims(api.ClaimedPackage{KeyPackage: []byte("second"), Left: 1})
+	claims(api.ClaimedPackage{KeyPackage: []byte("first")})
+	claims(api.ClaimedPackage{KeyPackage: one, LastResort: true})
+	claims(api.ClaimedPackage{KeyPackage: one, LastResort: true})
+	pool("the last resort alone", api.Pool{LastResort: true})
+	w.refused("two of last resort at once", p.Stock(ctx, [][]byte{one, two}, nil), api.ErrMalformed)
+	w.must(p.Stock(ctx, [][]byte{two}, nil))
+	claims(api.ClaimedPackage{KeyPackage: two, LastResort: true})
+}
+
 func revocation(w *world) {
 	ctx := w.Context()
 	p := w.enrol(alice)
 	s, _ := w.send(p.recipient)
-	if list, err := p.Inbox(ctx, 0, 10, 0); err != nil || len(list) != 1 {
-		w.Fatalf("%d messages before the revocation, %v", len(list), err)
+	if list, err := p.Inbox(ctx, 0, 10, 0); err != nil || len(list.Arrivals) != 1 {
+		w.Fatalf("%d messages before the revocation, %v", len(list.Arrivals), err)
 	}
 	_, err := w.Sender.PostKeyEvent(ctx, w.revokeEvent(w.newPhone(p.recipient)))
 	w.refused("the revocation of a stranger", err, api.ErrKeyEvent)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/mls"
 )
 
 // R7, R10: each submission has a verdict in its place, and an accepted one a
@@ -107,8 +108,9 @@ func inbox(w *world) {
 	theirs, _ := w.send(other.recipient)
 	page := func(what string, after uint64, limit int, want ...int) (seq uint64) {
 		w.Helper()
-		list, err := p.Inbox(ctx, after, limit, 0)
+		answer, err := p.Inbox(ctx, after, limit, 0)
 		w.must(err)
+		list := answer.Arrivals
 		if len(list) != len(want) {
 			w.Fatalf("%s: %d messages, want %d", what, len(list), len(want))
 		}
@@ -126,8 +128,8 @@ func inbox(w *world) {
 	second := page("a page of two", 0, 2, 0, 1)
 	third := page("the next page", second, 2, 2)
 	page("after the last", third, 2)
-	if list, err := p.Inbox(ctx, third, 2, 20); err != nil || len(list) != 0 {
-		w.Errorf("after the last, with a wait: %d messages, %v", len(list), err)
+	if list, err := p.Inbox(ctx, third, 2, 20); err != nil || len(list.Arrivals) != 0 {
+		w.Errorf("after the last, with a wait: %d messages, %v", len(list.Arrivals), err)
 	}
 	if one, err := p.Arrival(ctx, sent[1].ID()); err != nil || one.Seq != second || !bytes.Equal(one.Sealed, sent[1].Bytes()) {
 		w.Errorf("one by its id: %v", err)
@@ -302,4 +304,27 @@ func zeros(w *world) {
 	if err := w.newPhone(p.recipient).Stock(ctx, nil, nil); err == nil {
 		w.Error("nothing was stocked for a stranger") // who must not learn that it was nothing
 	}
+}
+
+// DESIGN section 12, Sender replicas: one commit stands for each group and epoch.
+func epochs(w *world) {
+	p := w.enrol(alice)
+	commit := func() []byte { // nothing but fresh keys, and so another each time
+		staged, err := w.group.Commit(mls.CommitOptions{})
+		w.must(err)
+		return staged.Commit
+	}
+	one, two := commit(), commit()
+	with := func(commits ...[]byte) sealpost.Sealed {
+		return w.message(p.recipient, func(d *draft) { d.commits = commits })
+	}
+	ask := func(what string, want *api.Problem, commits ...[]byte) {
+		w.Helper()
+		w.verdicts(what, w.Sender.Submit(w.Context(), []sealpost.Sealed{with(commits...)}), want)
+	}
+	ask("two at once in one place", api.ErrEpochTaken, one, two)
+	ask("the first", nil, one)
+	ask("another in its place", api.ErrEpochTaken, two)
+	ask("the same again, in another envelope", nil, one)
+	ask("no commit", nil)
 }

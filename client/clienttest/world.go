@@ -124,6 +124,16 @@ func (w *world) newPhone(r sealpost.Recipient) *phone {
 	return p
 }
 
+// lastResort makes a KeyPackage of last resort of a phone.
+func (w *world) lastResort(p *phone) []byte {
+	w.Helper()
+	signer, err := mls.NewEd25519Signer(p.leaf.Seed())
+	w.must(err)
+	pkg, _, err := mls.NewKeyPackage(mls.X25519AES128, mls.BasicCredential(p.id[:]), signer, mls.KeyPackageOptions{NotAfter: 1 << 40, LastResort: true})
+	w.must(err)
+	return pkg
+}
+
 func (w *world) invite(r sealpost.Recipient) api.Invited {
 	w.Helper()
 	hash := sha256.Sum256([]byte("secret"))
@@ -178,7 +188,8 @@ func (w *world) revokeEvent(p *phone) []byte {
 // A draft is a submission before it is signed, for tests to spoil.
 type draft struct {
 	sealpost.Commitment
-	by sealpost.Signer
+	by      sealpost.Signer
+	commits [][]byte // in the envelope
 }
 
 // message seals an honest message, or one that is spoiled before it is signed. It
@@ -199,7 +210,7 @@ func (w *world) message(r sealpost.Recipient, spoil ...func(*draft)) sealpost.Se
 	w.must(err)
 	message, err := w.group.Protect(d.AAD(), make([]byte, 600))
 	w.must(err)
-	blob, err := sealpost.EncodeEnvelope(sealpost.Envelope{Message: message})
+	blob, err := sealpost.EncodeEnvelope(sealpost.Envelope{Commits: d.commits, Message: message})
 	w.must(err)
 	d.Blob = sha256.Sum256(blob)
 	signed, err := sealpost.Sign(d.Commitment, d.by)

@@ -51,6 +51,9 @@ Any other text field is shown on a line of its own.`,
 				return err
 			}
 			id, err := t.send(cmd.Context(), client.Message{To: in.To, Template: in.Template, Data: in.Data, Transaction: transaction})
+			for _, p := range t.low {
+				fmt.Fprintf(cmd.ErrOrStderr(), "few KeyPackages of device %v are left: %d; it makes more when it is next online\n", p.Device, p.Left)
+			}
 			if errors.Is(err, client.ErrData) {
 				return usage("%v", err)
 			}

@@ -27,6 +27,7 @@ type senderTool struct {
 	log   string
 	api   *api.SenderClient
 	store client.Store
+	low   []client.PoolWarning // that a send met
 }
 
 // openSender opens a sender's folder. Nothing is asked of the relay.
@@ -56,7 +57,8 @@ func openSender(dir string) (*senderTool, error) {
 	if err == nil {
 		t.key = key.Public()
 		t.Sender, err = client.NewSender(client.SenderConfig{App: file.App, Key: key, Store: t.store, API: t.api,
-			Log: t.api, Now: time.Now, Rand: rand.Reader, RelayURL: file.Relay, RelayKey: t.relay, LogKey: file.LogKey})
+			Log: t.api, Now: time.Now, Rand: rand.Reader, RelayURL: file.Relay, RelayKey: t.relay, LogKey: file.LogKey,
+			PoolLow: func(p client.PoolWarning) { t.low = append(t.low, p) }})
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.store.Close())

@@ -95,6 +95,7 @@ type Metrics struct {
 	Queue    func(bytes int64)                // accepted and not yet durable
 	Logged   func(held, logged uint64)        // sizes of store and published log
 	Batch    func(signatures int, sound bool) // one batch verification
+	Claimed  func(left int, lastResort bool)  // a KeyPackage was claimed, and how many are left
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -150,6 +151,9 @@ func (m Metrics) withDefaults() Metrics {
 	}
 	if m.Logged == nil {
 		m.Logged = func(uint64, uint64) {}
+	}
+	if m.Claimed == nil {
+		m.Claimed = func(int, bool) {}
 	}
 	if m.Batch == nil {
 		m.Batch = func(int, bool) {}

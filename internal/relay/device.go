@@ -32,15 +32,28 @@ func (r *Relay) Enrolment(ctx context.Context, device sealpost.KeyID) (api.Exhib
 	return list[0], nil
 }
 
-// Inbox gives released, open messages for the device, oldest first. It waits for
-// the first as long as it is asked to, at most waitMax, and then gives none.
-func (r *Relay) Inbox(ctx context.Context, device sealpost.KeyID, after uint64, limit int, waitMS int) ([]api.Arrival, error) {
+// Inbox gives released, open messages for the device, oldest first, and says what
+// is left of its KeyPackages. It waits for the first message as long as it is
+// asked to, at most waitMax, and then gives none.
+func (r *Relay) Inbox(ctx context.Context, device sealpost.KeyID, after uint64, limit int, waitMS int) (api.Arrivals, error) {
 	d, p := r.deviceInForce(ctx, device)
 	if p != nil {
-		return nil, p
+		return api.Arrivals{}, p
 	}
-	wait := min(time.Duration(max(waitMS, 0))*time.Millisecond, waitMax)
-	limit = pageOf(limit)
+	list, err := r.await(ctx, d, after, pageOf(limit), min(time.Duration(max(waitMS, 0))*time.Millisecond, waitMax))
+	if err != nil {
+		return api.Arrivals{}, err
+	}
+	pool, err := r.cfg.Store.Pool(ctx, device)
+	if err != nil {
+		return api.Arrivals{}, r.answer("count KeyPackages", err)
+	}
+	return api.Arrivals{Arrivals: list, Pool: api.Pool{Left: pool.Left, LastResort: pool.LastResort}}, nil
+}
+
+// await gives messages, and waits for the first.
+func (r *Relay) await(ctx context.Context, d sealpost.Device, after uint64, limit int, wait time.Duration) ([]api.Arrival, error) {
+	device := d.Key.ID()
 	if wait == 0 {
 		return r.arrivals(ctx, device, after, limit)
 	}
@@ -154,7 +167,7 @@ func (r *Relay) Stock(ctx context.Context, device sealpost.KeyID, packages [][]b
 	if _, p := r.deviceInForce(ctx, device); p != nil {
 		return p
 	}
-	packages, p := readPackages(packages)
+	packages, lastResort, p := readPackages(packages)
 	if p != nil {
 		return p
 	}
@@ -162,8 +175,8 @@ func (r *Relay) Stock(ctx context.Context, device sealpost.KeyID, packages [][]b
 	if p != nil {
 		return p
 	}
-	if len(packages) > 0 {
-		if err := r.cfg.Store.PutPackages(ctx, device, packages); err != nil {
+	if len(packages) > 0 || lastResort != nil {
+		if err := r.cfg.Store.PutPackages(ctx, device, packages, lastResort); err != nil {
 			return r.answer("stock KeyPackages", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
+	"github.com/sealpost/sealpost/mls"
 )
 
 // Enrolment, the carrying part: the relay passes on an invitation's answer and
@@ -141,7 +142,7 @@ func readAnswer(e sealpost.Enrolment, in api.Answer) (a sealpost.EnrolmentAnswer
 	if a.Endpoints, p = readEndpoints(in.Endpoints); p != nil {
 		return a, p
 	}
-	a.KeyPackages, p = readPackages(bytesOf(in.KeyPackages))
+	a.KeyPackages, a.LastResort, p = readPackages(bytesOf(in.KeyPackages))
 	return a, p
 }
 
@@ -153,16 +154,27 @@ func bytesOf(in []api.Bytes) [][]byte {
 	return out
 }
 
-func readPackages(packages [][]byte) ([][]byte, *api.Problem) {
-	if len(packages) > api.BatchMax {
-		return nil, api.ErrTooLarge.With("at most %d KeyPackages in one request", api.BatchMax)
+// readPackages tells the last resort from those that are claimed once (RFC 9420
+// 16.8). It refuses nothing else: what a KeyPackage is worth, the sender judges.
+func readPackages(in [][]byte) (packages [][]byte, lastResort []byte, p *api.Problem) {
+	if len(in) > api.BatchMax {
+		return nil, nil, api.ErrTooLarge.With("at most %d KeyPackages in one request", api.BatchMax)
 	}
-	for _, pkg := range packages {
+	for i, pkg := range in {
 		if len(pkg) == 0 || len(pkg) > packageMax {
-			return nil, api.ErrTooLarge.With("a KeyPackage has 1 to %d bytes", packageMax)
+			return nil, nil, api.ErrTooLarge.With("a KeyPackage has 1 to %d bytes", packageMax)
+		}
+		info, err := mls.ParseKeyPackage(pkg)
+		switch {
+		case err != nil || !info.LastResort:
+			packages = append(packages, pkg)
+		case lastResort != nil:
+			return nil, nil, api.ErrMalformed.With("a device has one KeyPackage of last resort").At(fmt.Sprintf("/key_packages/%d", i))
+		default:
+			lastResort = pkg
 		}
 	}
-	return packages, nil
+	return packages, lastResort, nil
 }
 
 func readEndpoints(in []api.DeviceEndpoint) ([]sealpost.Endpoint, *api.Problem) {

@@ -3,6 +3,8 @@ package relay
 import (
 	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,7 +238,7 @@ func TestClaimPackages(t *testing.T) {
 		}
 		_, err := w.relay.ClaimPackages(t.Context(), w.caller, w.recipient, []sealpost.KeyID{id, id})
 		w.wantProblem("twice in one", err, api.ErrMalformed)
-		for i, want := range []string{"package 1", "package 2"} {
+		for i, want := range []string{"package 2", "package 1"} {
 			list, err := claim()
 			if err != nil || len(list) != 1 || string(list[0].KeyPackage) != want || list[0].Left != 1-i {
 				t.Fatalf("claim %d: %+v, %v", i, list, err)
@@ -348,4 +350,31 @@ func TestAPIKeys(t *testing.T) {
 			t.Error("a nonce is new twice")
 		}
 	})
+}
+
+// The operator hears that pools run low, at most once a minute and by counts alone;
+// the metrics hear of each claim.
+func TestPoolAlarm(t *testing.T) {
+	var said bytes.Buffer
+	a := &poolAlarm{logger: slog.New(slog.NewTextHandler(&said, nil))}
+	now := time.Unix(1_790_000_000, 0)
+	lines := func() int { return strings.Count(said.String(), "pools of KeyPackages run low") }
+	a.note(sealpost.ClaimedPackage{Left: api.PoolLow}, now)
+	if lines() != 0 {
+		t.Fatalf("said of a pool that is full enough: %s", &said)
+	}
+	a.note(sealpost.ClaimedPackage{Left: api.PoolLow - 1}, now)
+	if lines() != 1 || !strings.Contains(said.String(), "claims=1 last_resorts=0") {
+		t.Fatalf("a low pool: %s", &said)
+	}
+	for range 3 {
+		a.note(sealpost.ClaimedPackage{LastResort: true}, now.Add(poolAlarmEvery-1))
+	}
+	if lines() != 1 {
+		t.Fatalf("said too often: %s", &said)
+	}
+	a.note(sealpost.ClaimedPackage{Left: 1}, now.Add(poolAlarmEvery))
+	if lines() != 2 || !strings.Contains(said.String(), "claims=4 last_resorts=3") {
+		t.Fatalf("a minute later: %s", &said)
+	}
 }

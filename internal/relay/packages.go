@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sealpost/sealpost"
@@ -20,9 +22,9 @@ const (
 )
 
 // ClaimPackages takes one KeyPackage for each named device of the recipient, in
-// order. A device whose pool is empty is left out of the answer; where all are,
-// the answer is ErrNoPackage. A claimed KeyPackage is gone, whatever becomes of
-// the answer.
+// order; the last resort where no other is left. A device that has not even that is
+// left out of the answer; where all are, the answer is ErrNoPackage. A claimed
+// KeyPackage is gone, whatever becomes of the answer; the last resort is not.
 func (r *Relay) ClaimPackages(ctx context.Context, caller api.Caller, recipient sealpost.Recipient, devices []sealpost.KeyID) ([]api.ClaimedPackage, error) {
 	if len(devices) == 0 || len(devices) > sealpost.DevicesMax {
 		return nil, api.ErrMalformed.With("devices: want 1 to %d", sealpost.DevicesMax)
@@ -50,14 +52,17 @@ func (r *Relay) ClaimPackages(ctx context.Context, caller api.Caller, recipient 
 		return nil, p
 	}
 	var claimed []api.ClaimedPackage
+	now := r.cfg.Now()
 	for _, id := range devices {
-		pkg, left, err := r.cfg.Store.ClaimPackage(ctx, caller.App, id)
+		c, err := r.cfg.Store.ClaimPackage(ctx, caller.App, id)
 		switch {
 		case errors.Is(err, sealpost.ErrNotFound):
 		case err != nil:
 			return nil, r.answer("claim a KeyPackage", err)
 		default:
-			claimed = append(claimed, api.ClaimedPackage{Device: id, KeyPackage: pkg, Left: left})
+			claimed = append(claimed, api.ClaimedPackage{Device: id, KeyPackage: c.KeyPackage, Left: c.Left, LastResort: c.LastResort})
+			r.cfg.Metrics.Claimed(c.Left, c.LastResort)
+			r.pools.note(c, now)
 		}
 	}
 	if len(claimed) == 0 {
@@ -77,4 +82,35 @@ func (r *Relay) throttleClaims(app string, devices []sealpost.KeyID) *api.Proble
 		}
 	}
 	return nil
+}
+
+// poolAlarmEvery is the time between two lines of the log about low pools.
+const poolAlarmEvery = time.Minute
+
+// A poolAlarm tells the operator that pools of KeyPackages run low before one is
+// empty: how many claims left few, and how many got the last resort. Devices
+// refill their own pools, so many of either mean that devices cannot, or that
+// somebody claims what they stock.
+type poolAlarm struct {
+	logger *slog.Logger
+
+	mu        sync.Mutex
+	low, last int
+	said      time.Time
+}
+
+func (a *poolAlarm) note(c sealpost.ClaimedPackage, now time.Time) {
+	if c.Left >= api.PoolLow {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.low++; c.LastResort {
+		a.last++
+	}
+	if now.Sub(a.said) < poolAlarmEvery {
+		return
+	}
+	a.logger.Warn("pools of KeyPackages run low", "claims", a.low, "last_resorts", a.last, "low", api.PoolLow)
+	a.low, a.last, a.said = 0, 0, now
 }

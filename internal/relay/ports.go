@@ -86,11 +86,14 @@ type Enrolments interface {
 	Answered(ctx context.Context, app string, limit int) ([]sealpost.Enrolment, error)
 }
 
-// Stock is what a device leaves with the relay. A KeyPackage is claimed once;
-// the claim is durable before it is returned.
+// Stock is what a device leaves with the relay. A KeyPackage is claimed once, the
+// newest first; the claim is durable before it is returned. Where a pool is full, the
+// oldest make room. The last resort is claimed when no other
+// is left, and stays until another takes its place.
 type Stock interface {
-	PutPackages(ctx context.Context, device sealpost.KeyID, packages [][]byte) error
-	ClaimPackage(ctx context.Context, app string, device sealpost.KeyID) (pkg []byte, left int, err error)
+	PutPackages(ctx context.Context, device sealpost.KeyID, packages [][]byte, lastResort []byte) error
+	ClaimPackage(ctx context.Context, app string, device sealpost.KeyID) (sealpost.ClaimedPackage, error)
+	Pool(ctx context.Context, device sealpost.KeyID) (sealpost.Pool, error)
 	PutEndpoints(ctx context.Context, device sealpost.KeyID, endpoints []sealpost.Endpoint) error
 }
 

@@ -143,8 +143,8 @@ func TestInbox(t *testing.T) {
 		id := w.device.Public().ID()
 		start := time.Now()
 		list, err := w.relay.Inbox(t.Context(), id, 0, 10, 5000)
-		if err != nil || len(list) != 0 || time.Since(start) != 5*time.Second {
-			t.Fatalf("an empty inbox: %d messages after %v, %v", len(list), time.Since(start), err)
+		if err != nil || len(list.Arrivals) != 0 || time.Since(start) != 5*time.Second {
+			t.Fatalf("an empty inbox: %d messages after %v, %v", len(list.Arrivals), time.Since(start), err)
 		}
 		w.log.Hold()
 		type answer struct {
@@ -157,7 +157,7 @@ func TestInbox(t *testing.T) {
 			begun := time.Now()
 			go func() {
 				list, err := w.relay.Inbox(t.Context(), id, after, 10, 30_000)
-				c <- answer{list, err, time.Since(begun)}
+				c <- answer{list.Arrivals, err, time.Since(begun)}
 			}()
 			return c
 		}
@@ -182,8 +182,8 @@ func TestInbox(t *testing.T) {
 			if err != nil || got.ID() != s.ID() || len(a.list[0].Proof) == 0 || len(a.list[0].Promise) == 0 {
 				t.Errorf("%s: not the message as it was sent, with its proof: %v", name, err)
 			}
-			if list, err := w.relay.Inbox(t.Context(), id, a.list[0].Seq, 10, 0); err != nil || len(list) != 0 {
-				t.Errorf("after it: %d messages, %v", len(list), err)
+			if list, err := w.relay.Inbox(t.Context(), id, a.list[0].Seq, 10, 0); err != nil || len(list.Arrivals) != 0 {
+				t.Errorf("after it: %d messages, %v", len(list.Arrivals), err)
 			}
 		}
 		if len(w.relay.inboxes.waiting) != 0 || w.relay.inboxes.n != 0 {
@@ -211,8 +211,8 @@ func TestReleaseHeld(t *testing.T) {
 			t.Errorf("%d tries are released before the log", len(tried))
 		}
 		list, err := w.relay.Inbox(t.Context(), w.device.Public().ID(), 0, 10, 1000)
-		if err != nil || len(list) != 1 || list[0].Proof != nil {
-			t.Errorf("%d messages before the log, %v", len(list), err)
+		if err != nil || len(list.Arrivals) != 1 || list.Arrivals[0].Proof != nil {
+			t.Errorf("%d messages before the log, %v", len(list.Arrivals), err)
 		}
 		w.log.Publish()
 		<-wake

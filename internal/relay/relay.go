@@ -36,7 +36,8 @@ type Relay struct {
 
 	claims      *buckets[string]         // KeyPackages of one app
 	deviceClaim *buckets[sealpost.KeyID] // KeyPackages of one device
-	closing     chan struct{}            // a message may be due for its outcome
+	pools       *poolAlarm
+	closing     chan struct{} // a message may be due for its outcome
 }
 
 // The interfaces of the conversation that a Relay answers.
@@ -62,6 +63,7 @@ func New(cfg Config) (*Relay, error) {
 		published: newPublished(),
 		inboxes:   newInboxes(),
 		wakes:     &wakes{},
+		pools:     &poolAlarm{logger: cfg.Logger},
 
 		senders:    newCache[string, senderKeys](tenantsCached, keyringFor, cfg.Now),
 		recipients: newCache[recipientKey, []sealpost.Device](recipientsCached, keyringFor, cfg.Now),

@@ -22,12 +22,13 @@ type sealedEnrolment struct {
 
 // A sealedAnswer is what a device answered, sealed beside its invitation.
 type sealedAnswer struct {
-	_         struct{} `cbor:",toarray"`
-	Key       []byte   // COSE_Key
-	Device    sealpost.DeviceKey
-	MAC       sealpost.Hash
-	Endpoints []sealedEndpoint
-	Packages  [][]byte
+	_          struct{} `cbor:",toarray"`
+	Key        []byte   // COSE_Key
+	Device     sealpost.DeviceKey
+	MAC        sealpost.Hash
+	Endpoints  []sealedEndpoint
+	Packages   [][]byte
+	LastResort []byte
 }
 
 type sealedEndpoint struct {
@@ -68,7 +69,7 @@ func (v *vault) readEnrolment(r row) (*openEnrolment, error) {
 }
 
 func encodeAnswer(a sealpost.EnrolmentAnswer) ([]byte, error) {
-	s := sealedAnswer{Key: a.Key.COSE(), Device: a.Device, MAC: a.MAC, Packages: a.KeyPackages}
+	s := sealedAnswer{Key: a.Key.COSE(), Device: a.Device, MAC: a.MAC, Packages: a.KeyPackages, LastResort: a.LastResort}
 	for _, e := range a.Endpoints {
 		s.Endpoints = append(s.Endpoints, sealedEndpoint{Carrier: e.Carrier, Kind: e.Kind, Value: e.Reveal()})
 	}
@@ -84,7 +85,7 @@ func decodeAnswer(plain []byte) (*sealpost.EnrolmentAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &sealpost.EnrolmentAnswer{Key: key, Device: s.Device, MAC: s.MAC, KeyPackages: s.Packages}
+	a := &sealpost.EnrolmentAnswer{Key: key, Device: s.Device, MAC: s.MAC, KeyPackages: s.Packages, LastResort: s.LastResort}
 	for _, e := range s.Endpoints {
 		endpoint, err := sealpost.NewEndpoint(e.Carrier, e.Kind, e.Value)
 		if err != nil {
@@ -197,7 +198,7 @@ func checkAnswer(a sealpost.EnrolmentAnswer) error {
 	if a.Key.IsZero() || a.Device.Leaf.IsZero() {
 		return fmt.Errorf("%w: a key is missing", sealpost.ErrMalformed)
 	}
-	return errors.Join(checkEndpoints(a.Endpoints), checkPackages(a.KeyPackages))
+	return errors.Join(checkEndpoints(a.Endpoints), checkPackages(a.KeyPackages, a.LastResort))
 }
 
 // Answered lists a tenant's invitations with an answer and no key event yet,

@@ -34,7 +34,7 @@ func wellLived(t *testing.T) *storetest.World {
 	lost := w.Enrol(storetest.Recipient("lost phone"), w.Token("lost"))
 	hour := func(c *sealpost.Commitment) { c.Expires = c.Created.Add(time.Hour) }
 	message := func(d storetest.Device) sealpost.Hold { return w.Message(d.Recipient, hour) }
-	w.Must(w.PutPackages(ctx, a.ID, [][]byte{[]byte("one"), []byte("two")}))
+	w.Must(w.PutPackages(ctx, a.ID, [][]byte{[]byte("one"), []byte("two")}, []byte("last")))
 
 	db.InboxMost(1) // what is open now goes to the inbox on disk
 	early := message(a)

@@ -111,10 +111,7 @@ func (f *fsck) sealedRows(ctx context.Context) error {
 			_, err := v.open(tagEndpoint, endpointKey(r.int(0), r.int(1), r.int(2)), r.bytes(3))
 			return err
 		}},
-		{"packages", `id, device, sealed`, func(_ *conn, r row) error {
-			_, err := v.open(tagPackage, rowKey(r.int(0), rowKey(r.int(1))), r.bytes(2))
-			return err
-		}},
+		{"packages", packageColumns, func(_ *conn, r row) error { _, err := v.openPackage(r); return err }},
 		{"enrolments", enrolmentColumns + `, challenge, app, expires, signing_key`, v.checkEnrolment},
 		{"api_keys", apiKeyColumns + `, app, name`, v.checkAPIKey},
 	} {

@@ -96,7 +96,7 @@ func (g *group) moveIn(device int64, from *openEnrolment) error {
 	if err := g.putEndpoints(device, from.Answer.Endpoints); err != nil {
 		return err
 	}
-	if err := g.putPackages(device, from.Answer.KeyPackages); err != nil {
+	if err := g.putPackages(device, from.Answer.KeyPackages, from.Answer.LastResort); err != nil {
 		return err
 	}
 	_, err := g.c.exec(`DELETE FROM enrolments WHERE id = ?`, from.row)

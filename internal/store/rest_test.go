@@ -26,7 +26,7 @@ func lived(t *testing.T) (w *storetest.World, secrets map[string][]byte) {
 	phone, token := "+491511234567", "token-canary-cXyZ:APA91b"
 	r := storetest.Recipient("recipient of " + phone)
 	d := w.Enrol(r, w.Token(token), w.Token(phone))
-	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("package-canary")}))
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("package-canary")}, nil))
 	e := w.Invite(r)
 	_, a := w.Answer(e, []sealpost.Endpoint{w.Token(token)}, [][]byte{[]byte("package-canary")})
 	w.Must(w.AnswerEnrolment(ctx, e.ID, a))
@@ -420,8 +420,8 @@ func TestDamageStaysWhereItIs(t *testing.T) {
 	ctx := context.Background()
 	w := storetest.NewWorld(t, open)
 	bad, good := w.Enrol(storetest.Recipient("bad"), w.Token("bad")), w.Enrol(storetest.Recipient("good"), w.Token("good"))
-	w.Must(w.PutPackages(ctx, bad.ID, [][]byte{{1}}))
-	w.Must(w.PutPackages(ctx, good.ID, [][]byte{{1}}))
+	w.Must(w.PutPackages(ctx, bad.ID, [][]byte{{1}}, nil))
+	w.Must(w.PutPackages(ctx, good.ID, [][]byte{{1}}, nil))
 	first, second, third := w.Message(bad.Recipient), w.Message(good.Recipient), w.Message(good.Recipient)
 	w.MustHold(first, second, third)
 	spoil(t, w, `UPDATE signing_keys SET sealed = zeroblob(80) WHERE id = 2`)
@@ -438,12 +438,12 @@ func TestDamageStaysWhereItIs(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, _, err := w.ClaimPackage(ctx, w.App, bad.ID); !errors.Is(err, store.ErrDamaged) {
+			if _, err := w.ClaimPackage(ctx, w.App, bad.ID); !errors.Is(err, store.ErrDamaged) {
 				t.Errorf("a damaged device's KeyPackage: %v", err)
 			}
 		})
 		wg.Go(func() {
-			if _, _, err := w.ClaimPackage(ctx, w.App, good.ID); err != nil && !errors.Is(err, sealpost.ErrNotFound) {
+			if _, err := w.ClaimPackage(ctx, w.App, good.ID); err != nil && !errors.Is(err, sealpost.ErrNotFound) {
 				t.Errorf("another device's KeyPackage: %v", err)
 			}
 		})

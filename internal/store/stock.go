@@ -21,7 +21,7 @@ func checkEndpoints(endpoints []sealpost.Endpoint) error {
 	return nil
 }
 
-func checkPackages(packages [][]byte) error {
+func checkPackages(packages [][]byte, lastResort []byte) error {
 	if len(packages) > PackagesMax {
 		return fmt.Errorf("%d KeyPackages: %w", len(packages), ErrFull)
 	}
@@ -29,6 +29,9 @@ func checkPackages(packages [][]byte) error {
 		if len(p) == 0 || len(p) > PackageMax {
 			return fmt.Errorf("%w: a KeyPackage has %d bytes", sealpost.ErrMalformed, len(p))
 		}
+	}
+	if len(lastResort) > PackageMax {
+		return fmt.Errorf("%w: the last resort has %d bytes", sealpost.ErrMalformed, len(lastResort))
 	}
 	return nil
 }
@@ -151,10 +154,11 @@ func (v *vault) endpoints(c *conn, device int64) (out []endpoint, err error) {
 	return out, err
 }
 
-// PutPackages adds KeyPackages to a device's pool. It adds all of them or, where
-// the pool would grow beyond PackagesMax, none.
-func (db *DB) PutPackages(ctx context.Context, key sealpost.KeyID, packages [][]byte) error {
-	if err := checkPackages(packages); err != nil {
+// PutPackages adds KeyPackages to a device's pool, and where there is a last
+// resort puts it in the place of the one before. Where the pool would grow beyond
+// PackagesMax the oldest go: they expire first.
+func (db *DB) PutPackages(ctx context.Context, key sealpost.KeyID, packages [][]byte, lastResort []byte) error {
+	if err := checkPackages(packages, lastResort); err != nil {
 		return fmt.Errorf("put KeyPackages: %w", err)
 	}
 	return db.write(ctx, "put KeyPackages", func(g *group) error {
@@ -162,42 +166,87 @@ func (db *DB) PutPackages(ctx context.Context, key sealpost.KeyID, packages [][]
 		if err != nil {
 			return err
 		}
-		left, err := g.packagesLeft(d.id)
+		pool, err := readPool(g.c, d.id)
 		if err != nil {
 			return err
 		}
-		if left+len(packages) > PackagesMax {
-			return ErrFull
+		if over := pool.Left + len(packages) - PackagesMax; over > 0 {
+			if _, err := g.c.exec(`DELETE FROM packages WHERE id IN (SELECT id FROM packages WHERE device = ? AND last_resort = 0 ORDER BY id LIMIT ?)`, d.id, over); err != nil {
+				return err
+			}
 		}
-		return g.putPackages(d.id, packages)
+		return g.putPackages(d.id, packages, lastResort)
 	})
 }
 
-func (g *group) putPackages(device int64, packages [][]byte) error {
+func (g *group) putPackages(device int64, packages [][]byte, lastResort []byte) error {
 	for _, p := range packages {
-		id, err := g.c.nextID(`packages`)
-		if err != nil {
-			return err
-		}
-		if _, err := g.c.exec(`INSERT INTO packages (id, device, sealed) VALUES (?, ?, ?)`, id, device, g.vault.seal(tagPackage, rowKey(id, rowKey(device)), p)); err != nil {
+		if err := g.putPackage(device, p, 0); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(lastResort) == 0 {
+		return nil
+	}
+	if _, err := g.c.exec(`DELETE FROM packages WHERE device = ? AND last_resort != 0`, device); err != nil {
+		return err
+	}
+	return g.putPackage(device, lastResort, 1)
 }
 
-func (g *group) packagesLeft(device int64) (int, error) {
-	r, _, err := g.c.one(`SELECT count(*) FROM packages WHERE device = ?`, device)
+func (g *group) putPackage(device int64, p []byte, lastResort int64) error {
+	id, err := g.c.nextID(`packages`)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return int(r.int(0)), nil
+	_, err = g.c.exec(`INSERT INTO packages (id, device, last_resort, sealed) VALUES (?, ?, ?, ?)`, id, device, lastResort,
+		g.vault.seal(packageTag(lastResort), rowKey(id, rowKey(device)), p))
+	return err
 }
 
-// ClaimPackage takes one KeyPackage out of a device's pool and says how many
-// are left. It is gone for good when ClaimPackage returns. ErrNotFound: the
-// pool is empty, or the tenant has no such device in force.
-func (db *DB) ClaimPackage(ctx context.Context, app string, key sealpost.KeyID) (pkg []byte, left int, err error) {
+const packageColumns = `id, device, last_resort, sealed`
+
+func packageTag(lastResort int64) string {
+	if lastResort != 0 {
+		return tagResort
+	}
+	return tagPackage
+}
+
+// openPackage reads a row of packageColumns.
+func (v *vault) openPackage(r row) ([]byte, error) {
+	if last := r.int(2); last != 0 && last != 1 {
+		return nil, fmt.Errorf("%w: last_resort is %d", ErrDamaged, last)
+	}
+	return v.open(packageTag(r.int(2)), rowKey(r.int(0), rowKey(r.int(1))), r.bytes(3))
+}
+
+func readPool(c *conn, device int64) (p sealpost.Pool, err error) {
+	r, _, err := c.one(`SELECT count(*) - count(nullif(last_resort, 0)), count(nullif(last_resort, 0)) FROM packages WHERE device = ?`, device)
+	if err == nil {
+		p = sealpost.Pool{Left: int(r.int(0)), LastResort: r.int(1) != 0}
+	}
+	return p, err
+}
+
+// Pool says what is left of a device's KeyPackages; nothing of one that there is
+// not.
+func (db *DB) Pool(ctx context.Context, key sealpost.KeyID) (p sealpost.Pool, err error) {
+	err = db.read(ctx, "count KeyPackages", func(c *conn) error {
+		r, found, err := c.one(`SELECT id FROM signing_keys WHERE tag = ?`, db.vault.tag(tagKey, key[:]))
+		if err == nil && found {
+			p, err = readPool(c, r.int(0))
+		}
+		return err
+	})
+	return p, err
+}
+
+// ClaimPackage takes the newest KeyPackage out of a device's pool and says how many
+// are left. It is gone for good when ClaimPackage returns. Where none is left the
+// claim is of the last resort, which stays. ErrNotFound: there is not even that,
+// or the tenant has no such device in force.
+func (db *DB) ClaimPackage(ctx context.Context, app string, key sealpost.KeyID) (out sealpost.ClaimedPackage, err error) {
 	err = db.write(ctx, "claim a KeyPackage", func(g *group) error {
 		d, err := g.deviceInForce(key)
 		if err != nil {
@@ -206,24 +255,28 @@ func (db *DB) ClaimPackage(ctx context.Context, app string, key sealpost.KeyID) 
 		if d.App != app {
 			return sealpost.ErrNotFound
 		}
-		r, found, err := g.c.one(`SELECT id, sealed FROM packages WHERE device = ? ORDER BY id LIMIT 1`, d.id)
+		r, found, err := g.c.one(`SELECT `+packageColumns+` FROM packages WHERE device = ? ORDER BY last_resort, id DESC LIMIT 1`, d.id)
 		if err != nil {
 			return err
 		}
 		if !found {
 			return fmt.Errorf("the pool is empty: %w", sealpost.ErrNotFound)
 		}
-		if pkg, err = g.vault.open(tagPackage, rowKey(r.int(0), rowKey(d.id)), r.bytes(1)); err != nil {
+		if out.KeyPackage, err = g.vault.openPackage(r); err != nil {
 			return err
+		}
+		if out.LastResort = r.int(2) != 0; out.LastResort {
+			return nil
 		}
 		if _, err := g.c.exec(`DELETE FROM packages WHERE id = ?`, r.int(0)); err != nil {
 			return err
 		}
-		left, err = g.packagesLeft(d.id)
+		pool, err := readPool(g.c, d.id)
+		out.Left = pool.Left
 		return err
 	})
 	if err != nil {
-		return nil, 0, err
+		return sealpost.ClaimedPackage{}, err
 	}
-	return pkg, left, nil
+	return out, nil
 }

@@ -49,6 +49,7 @@ const (
 	tagAPIName   = "api key name"
 	tagEndpoint  = "endpoint" // a domain of sealing only, as the next two
 	tagPackage   = "package"
+	tagResort    = "last-resort" // a KeyPackage, too
 	tagAnswer    = "answer"
 	tagPromise   = "promise"
 	markEpoch    = "epoch row" // a domain of marks only, as the next three

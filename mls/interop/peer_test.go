@@ -8,8 +8,11 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealpost/sealpost/mls"
 )
 
 const (
@@ -28,10 +31,21 @@ type peer struct {
 	complaints *tail
 }
 
-// tail keeps the end of what is written to it.
-type tail struct{ b []byte }
+// tail keeps the end of what is written to it, which may be read meanwhile.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.b = append(t.b, p...)
 	t.b = t.b[max(0, len(t.b)-complaintsMax):]
 	return len(p), nil
@@ -102,5 +116,30 @@ func (p *peer) ask(q request, answer any) error {
 }
 
 func (p *peer) lost(err error) error {
-	return fmt.Errorf("%s is lost: %w\n%s", p.engine, err, strings.TrimSpace(string(p.complaints.b)))
+	return fmt.Errorf("%s is lost: %w\n%s", p.engine, err, p.complaints)
+}
+
+// An engine's error is an answer and it goes on; a process that is gone is an error
+// at once, and no hanging.
+func TestPeer(t *testing.T) {
+	needPeers(t)
+	for _, engine := range []string{tsMLS, coreCrypto} {
+		p := startPeer(t, engine)
+		s := session{t, mls.X25519AES128, p, new(int)}
+		bob := s.theirs("bob")
+		var c *complaint
+		if err := bob.ask("fly", nil, nil); !errors.As(err, &c) {
+			t.Errorf("%s was asked for what it does not offer: %v", engine, err)
+		}
+		if err := bob.join([]byte("no welcome"), nil); !errors.As(err, &c) {
+			t.Errorf("%s was given no welcome: %v", engine, err)
+		}
+		if _, err := bob.keyPackage(); err != nil {
+			t.Errorf("%s after errors: %v", engine, err)
+		}
+		p.kill()
+		if _, err := bob.keyPackage(); err == nil || errors.As(err, &c) {
+			t.Errorf("%s was ended and answers: %v", engine, err)
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 
 const (
 	walkSteps     = 24
-	walkStepsLong = 400 // SEALPOST_LONG=1
+	walkStepsLong = 200 // SEALPOST_LONG=1
 	walkMembers   = 9   // at most
 	walkSeed      = 9420
 )

@@ -16,19 +16,20 @@ type courier struct {
 }
 
 // Inbox bends what the honest inbox has.
-func (c courier) Inbox(ctx context.Context, device sealpost.KeyID, after uint64, limit, waitMS int) ([]api.Arrival, error) {
+func (c courier) Inbox(ctx context.Context, device sealpost.KeyID, after uint64, limit, waitMS int) (api.Arrivals, error) {
 	list, err := c.DeviceRoad.Inbox(ctx, device, after, limit, waitMS)
 	var out []api.Arrival
-	for _, a := range list {
+	for _, a := range list.Arrivals {
 		bent, handOver, err := c.bend(ctx, a)
 		if err != nil {
-			return nil, err
+			return api.Arrivals{}, err
 		}
 		if handOver {
 			out = append(out, bent)
 		}
 	}
-	return out, err
+	list.Arrivals = out
+	return list, err
 }
 
 // Arrival bends one message.

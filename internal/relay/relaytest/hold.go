@@ -211,7 +211,7 @@ func (s *Store) holdKeyEvent(h sealpost.Hold, seq uint64) error {
 	}
 	a := s.enrolments[i].Answer
 	s.enrolments = slices.Delete(s.enrolments, i, i+1)
-	s.devices = append(s.devices, &device{id: id, packages: slices.Clone(a.KeyPackages), endpoints: s.number(a.Endpoints),
+	s.devices = append(s.devices, &device{id: id, packages: slices.Clone(a.KeyPackages), resort: a.LastResort, endpoints: s.number(a.Endpoints),
 		Device: sealpost.Device{App: e.App, Recipient: e.Device.Recipient, Key: e.Key, Leaf: e.Device.Leaf,
 			Assurance: e.Device.Assurance, Enrolled: seq}})
 	return nil
@@ -236,7 +236,7 @@ func (s *Store) revoke(e *sealpost.KeyEvent, id sealpost.KeyID, seq uint64) erro
 	if e.Subject == sealpost.SubjectSender {
 		return nil
 	}
-	d.endpoints, d.packages = nil, nil
+	d.endpoints, d.packages, d.resort = nil, nil, nil
 	for _, m := range s.messages {
 		if r := m.route(id); r != nil && r.state == open {
 			r.state, r.turn = failed, 0

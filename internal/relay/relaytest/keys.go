@@ -114,7 +114,7 @@ func (s *Store) AnswerEnrolment(ctx context.Context, id sealpost.EnrolmentID, a 
 		return sealpost.ErrNotFound
 	case e.Answer != nil && !sameAnswer(*e.Answer, a):
 		return sealpost.ErrConflict
-	case len(a.Endpoints) > endpointsMax || tooMany(a.KeyPackages):
+	case len(a.Endpoints) > endpointsMax || tooMany(a.KeyPackages, a.LastResort):
 		return errFull
 	}
 	e.Answer = &a
@@ -122,7 +122,7 @@ func (s *Store) AnswerEnrolment(ctx context.Context, id sealpost.EnrolmentID, a 
 }
 
 func sameAnswer(a, b sealpost.EnrolmentAnswer) bool {
-	return a.Key == b.Key && a.MAC == b.MAC && reflect.DeepEqual(a.Device, b.Device) && slices.EqualFunc(a.KeyPackages, b.KeyPackages, bytes.Equal) &&
+	return a.Key == b.Key && a.MAC == b.MAC && reflect.DeepEqual(a.Device, b.Device) && slices.EqualFunc(a.KeyPackages, b.KeyPackages, bytes.Equal) && bytes.Equal(a.LastResort, b.LastResort) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(a, b sealpost.Endpoint) bool {
 			return a.Carrier == b.Carrier && a.Kind == b.Kind && a.Reveal() == b.Reveal()
 		})
@@ -141,7 +141,7 @@ func (s *Store) Answered(_ context.Context, app string, limit int) (out []sealpo
 }
 
 // PutPackages implements the port.
-func (s *Store) PutPackages(ctx context.Context, id sealpost.KeyID, packages [][]byte) error {
+func (s *Store) PutPackages(ctx context.Context, id sealpost.KeyID, packages [][]byte, lastResort []byte) error {
 	end, err := s.write(ctx)
 	if err != nil {
 		return err
@@ -152,32 +152,51 @@ func (s *Store) PutPackages(ctx context.Context, id sealpost.KeyID, packages [][
 		return err
 	}
 	pool := slices.Concat(d.packages, packages)
-	if tooMany(pool) {
+	if tooMany(packages, lastResort) {
 		return errFull
 	}
-	d.packages = pool
+	d.packages = pool[max(0, len(pool)-packagesMax):]
+	if len(lastResort) > 0 {
+		d.resort = lastResort
+	}
 	return nil
 }
 
 // tooMany says whether KeyPackages are more or larger than a pool takes.
-func tooMany(packages [][]byte) bool {
-	return len(packages) > packagesMax || slices.ContainsFunc(packages, func(p []byte) bool { return len(p) == 0 || len(p) > packageMax })
+func tooMany(packages [][]byte, lastResort []byte) bool {
+	return len(packages) > packagesMax || len(lastResort) > packageMax || slices.ContainsFunc(packages, func(p []byte) bool { return len(p) == 0 || len(p) > packageMax })
 }
 
 // ClaimPackage implements the port.
-func (s *Store) ClaimPackage(ctx context.Context, app string, id sealpost.KeyID) ([]byte, int, error) {
+func (s *Store) ClaimPackage(ctx context.Context, app string, id sealpost.KeyID) (out sealpost.ClaimedPackage, err error) {
 	end, err := s.write(ctx)
 	if err != nil {
-		return nil, 0, err
+		return out, err
 	}
 	defer end()
 	d, err := s.inForce(id)
-	if err != nil || d.App != app || len(d.packages) == 0 {
-		return nil, 0, sealpost.ErrNotFound
+	switch {
+	case err != nil || d.App != app:
+		return out, sealpost.ErrNotFound
+	case len(d.packages) > 0:
+		left := len(d.packages) - 1
+		out = sealpost.ClaimedPackage{KeyPackage: d.packages[left], Left: left}
+		d.packages = d.packages[:left:left]
+		return out, nil
+	case d.resort == nil:
+		return out, sealpost.ErrNotFound
 	}
-	pkg := d.packages[0]
-	d.packages = d.packages[1:]
-	return pkg, len(d.packages), nil
+	return sealpost.ClaimedPackage{KeyPackage: d.resort, LastResort: true}, nil
+}
+
+// Pool implements the port.
+func (s *Store) Pool(_ context.Context, id sealpost.KeyID) (p sealpost.Pool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.device(id); d != nil {
+		p = sealpost.Pool{Left: len(d.packages), LastResort: d.resort != nil}
+	}
+	return p, nil
 }
 
 // PutEndpoints implements the port.

@@ -77,6 +77,7 @@ type device struct {
 	sealpost.Device
 	id        sealpost.KeyID
 	packages  [][]byte
+	resort    []byte // the KeyPackage of last resort
 	endpoints []endpoint
 }
 

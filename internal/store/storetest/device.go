@@ -92,7 +92,7 @@ func revocation(t *testing.T, w *World) {
 	}
 	for name, err := range map[string]error{
 		"arrivals":  second(w.Arrivals(ctx, d.ID, 0, all, 10)),
-		"packages":  w.PutPackages(ctx, d.ID, [][]byte{{1}}),
+		"packages":  w.PutPackages(ctx, d.ID, [][]byte{{1}}, nil),
 		"endpoints": w.PutEndpoints(ctx, d.ID, nil),
 	} {
 		if !errors.Is(err, sealpost.ErrNotFound) {
@@ -147,6 +147,7 @@ func enrolment(t *testing.T, w *World) {
 		t.Errorf("the same invitation twice: %v", err)
 	}
 	d, a := w.Answer(e, []sealpost.Endpoint{w.Token("tok")}, [][]byte{[]byte("package one"), []byte("package two")})
+	a.LastResort = []byte("last resort")
 	if got := w.HoldOne(w.DeviceEvent(e, a)); !errors.Is(got.Err, sealpost.ErrNotFound) {
 		t.Errorf("a key event before the answer: %v", got.Err)
 	}
@@ -191,9 +192,12 @@ func enrolment(t *testing.T, w *World) {
 		t.Errorf("devices %+v", devices)
 	}
 	for left := 1; left >= 0; left-- {
-		if _, n, err := w.ClaimPackage(ctx, w.App, d.ID); err != nil || n != left {
-			t.Errorf("the answer's KeyPackages: %d left, %v", n, err)
+		if c, err := w.ClaimPackage(ctx, w.App, d.ID); err != nil || c.Left != left || c.LastResort {
+			t.Errorf("the answer's KeyPackages: %d left, %v", c.Left, err)
 		}
+	}
+	if c, err := w.ClaimPackage(ctx, w.App, d.ID); err != nil || !c.LastResort || string(c.KeyPackage) != "last resort" {
+		t.Errorf("the answer's last resort: %q, %v", c.KeyPackage, err)
 	}
 	w.MustHold(w.Message(r))
 	if work := w.Work(all); len(work) != 1 || work[0].Endpoint.Reveal() != "tok" {
@@ -220,7 +224,7 @@ func (w *World) pair(d Device) sealpost.DeviceKey {
 func packages(t *testing.T, w *World) {
 	ctx := context.Background()
 	d := w.Enrol(Recipient("r"))
-	if _, _, err := w.ClaimPackage(ctx, w.App, d.ID); !errors.Is(err, sealpost.ErrNotFound) {
+	if _, err := w.ClaimPackage(ctx, w.App, d.ID); !errors.Is(err, sealpost.ErrNotFound) {
 		t.Errorf("an empty pool: %v", err)
 	}
 	const n = 20
@@ -228,17 +232,17 @@ func packages(t *testing.T, w *World) {
 	for i := range n {
 		pool = append(pool, fmt.Appendf(nil, "package %d", i))
 	}
-	w.Must(w.PutPackages(ctx, d.ID, pool))
+	w.Must(w.PutPackages(ctx, d.ID, pool, nil))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	got := map[string]int{}
 	for range n + 5 {
 		wg.Go(func() {
-			p, _, err := w.ClaimPackage(ctx, w.App, d.ID)
+			c, err := w.ClaimPackage(ctx, w.App, d.ID)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
-				got[string(p)]++
+				got[string(c.KeyPackage)]++
 			} else if !errors.Is(err, sealpost.ErrNotFound) {
 				t.Errorf("claim: %v", err)
 			}
@@ -252,11 +256,90 @@ func packages(t *testing.T, w *World) {
 	for range cap(big) {
 		big = append(big, []byte("x"))
 	}
-	if err := w.PutPackages(ctx, d.ID, big); err == nil {
+	if err := w.PutPackages(ctx, d.ID, big, nil); err == nil {
 		t.Error("a pool of a thousand was taken")
 	}
-	if err := w.PutPackages(ctx, d.ID, [][]byte{make([]byte, 1<<20)}); err == nil {
+	// The newest go first, and where the pool is full the oldest make room.
+	for i := range 3 {
+		some := make([][]byte, 60)
+		for j := range some {
+			some[j] = fmt.Appendf(nil, "%d-%d", i, j)
+		}
+		w.Must(w.PutPackages(ctx, d.ID, some, nil))
+	}
+	p, err := w.Pool(ctx, d.ID)
+	w.Must(err)
+	if p.Left < 60 || p.Left >= 180 {
+		t.Fatalf("%d KeyPackages in a full pool", p.Left)
+	}
+	for i := 179; i >= 180-p.Left; i-- {
+		c, err := w.ClaimPackage(ctx, w.App, d.ID)
+		if want := fmt.Sprintf("%d-%d", i/60, i%60); err != nil || string(c.KeyPackage) != want {
+			t.Fatalf("claimed %q, want %q, %v", c.KeyPackage, want, err)
+		}
+	}
+	if _, err := w.ClaimPackage(ctx, w.App, d.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("an emptied pool: %v", err)
+	}
+	if err := w.PutPackages(ctx, d.ID, [][]byte{make([]byte, 1<<20)}, nil); err == nil {
 		t.Error("a KeyPackage of a megabyte was taken")
+	}
+	if err := w.PutPackages(ctx, d.ID, nil, make([]byte, 1<<20)); err == nil {
+		t.Error("a last resort of a megabyte was taken")
+	}
+}
+
+// The last resort is given out when no other is left, as often as it is asked for;
+// a newer one takes its place.
+func lastResort(t *testing.T, w *World) {
+	ctx := context.Background()
+	d, other := w.Enrol(Recipient("r")), w.Enrol(Recipient("r"))
+	pool := func(what string, want sealpost.Pool) {
+		t.Helper()
+		if p, err := w.Pool(ctx, d.ID); err != nil || p != want {
+			t.Errorf("%s: the pool is %+v, want %+v, %v", what, p, want, err)
+		}
+	}
+	claims := func(what string, want ...sealpost.ClaimedPackage) {
+		t.Helper()
+		for i, c := range want {
+			got, err := w.ClaimPackage(ctx, w.App, d.ID)
+			if err != nil || got.LastResort != c.LastResort || got.Left != c.Left || !bytes.Equal(got.KeyPackage, c.KeyPackage) {
+				t.Errorf("%s, claim %d: %+v, want %+v, %v", what, i, got, c, err)
+			}
+		}
+	}
+	once := func(text string, left int) sealpost.ClaimedPackage {
+		return sealpost.ClaimedPackage{KeyPackage: []byte(text), Left: left}
+	}
+	last := func(text string) sealpost.ClaimedPackage {
+		return sealpost.ClaimedPackage{KeyPackage: []byte(text), LastResort: true}
+	}
+	pool("nothing was put", sealpost.Pool{})
+	w.Must(w.PutPackages(ctx, d.ID, nil, []byte("last one")))
+	w.Must(w.PutPackages(ctx, other.ID, nil, []byte("another's")))
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("a"), []byte("b")}, nil))
+	pool("two and the last resort", sealpost.Pool{Left: 2, LastResort: true})
+	claims("single ones go first", once("b", 1), once("a", 0), last("last one"), last("last one"))
+	pool("the last resort alone", sealpost.Pool{LastResort: true})
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("c")}, []byte("last two")))
+	pool("a newer last resort", sealpost.Pool{Left: 1, LastResort: true})
+	claims("a newer last resort", once("c", 0), last("last two"), last("last two"))
+	full := make([][]byte, 1000)
+	for i := range full {
+		full[i] = []byte("x")
+	}
+	if err := w.PutPackages(ctx, d.ID, full, []byte("last three")); err == nil {
+		t.Error("a pool of a thousand was taken")
+	}
+	claims("what was refused changed nothing", last("last two"))
+	w.MustHold(w.RevokeEvent(d))
+	if _, err := w.ClaimPackage(ctx, w.App, d.ID); !errors.Is(err, sealpost.ErrNotFound) {
+		t.Errorf("the last resort of a revoked device: %v", err)
+	}
+	pool("revoked", sealpost.Pool{})
+	if p, err := w.Pool(ctx, sealpost.KeyID{7}); err != nil || p != (sealpost.Pool{}) {
+		t.Errorf("the pool of a device that there is not: %+v, %v", p, err)
 	}
 }
 
@@ -483,7 +566,7 @@ func endedContext(t *testing.T, w *World) {
 	d := w.Enrol(Recipient("r"), w.Token("tok"))
 	m, lost := w.Message(d.Recipient), w.Message(d.Recipient)
 	w.MustHold(m)
-	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("package")}))
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{[]byte("package")}, nil))
 	e := w.Invite(d.Recipient)
 	_, a := w.Answer(e, nil, nil)
 	k := sealpost.APIKey{Name: "ci", App: w.App, Hash: sha256.Sum256([]byte("secret")), Scopes: sealpost.ScopeSend, Created: w.Now}
@@ -504,11 +587,11 @@ func endedContext(t *testing.T, w *World) {
 		}},
 		{"invite", func(ctx context.Context) error { return w.PutEnrolment(ctx, next) }},
 		{"answer", func(ctx context.Context) error { return w.AnswerEnrolment(ctx, e.ID, a) }},
-		{"put a KeyPackage", func(ctx context.Context) error { return w.PutPackages(ctx, d.ID, [][]byte{[]byte("another")}) }},
+		{"put a KeyPackage", func(ctx context.Context) error { return w.PutPackages(ctx, d.ID, [][]byte{[]byte("another")}, nil) }},
 		{"claim a KeyPackage", func(ctx context.Context) error {
-			_, left, err := w.ClaimPackage(ctx, w.App, d.ID)
-			if err == nil && left != 1 {
-				err = fmt.Errorf("%d KeyPackages are left, want 1", left)
+			c, err := w.ClaimPackage(ctx, w.App, d.ID)
+			if err == nil && c.Left != 1 {
+				err = fmt.Errorf("%d KeyPackages are left, want 1", c.Left)
 			}
 			return err
 		}},

@@ -192,7 +192,7 @@ func tenants(t *testing.T, w *World) {
 	d := w.Enrol(Recipient("r"), w.Token("tok"))
 	m := w.Message(d.Recipient)
 	w.MustHold(m)
-	w.Must(w.PutPackages(ctx, d.ID, [][]byte{{1}}))
+	w.Must(w.PutPackages(ctx, d.ID, [][]byte{{1}}, nil))
 	mine := w.App
 	w.App = "other"
 	w.MustHold(w.SenderEvent(newKey(t), sealpost.Enrol))
@@ -207,7 +207,7 @@ func tenants(t *testing.T, w *World) {
 	if _, err := w.Records(ctx, "other", m.ID); !errors.Is(err, sealpost.ErrNotFound) {
 		t.Errorf("records of another tenant: %v", err)
 	}
-	if _, _, err := w.ClaimPackage(ctx, "other", d.ID); !errors.Is(err, sealpost.ErrNotFound) {
+	if _, err := w.ClaimPackage(ctx, "other", d.ID); !errors.Is(err, sealpost.ErrNotFound) {
 		t.Errorf("a KeyPackage of another tenant: %v", err)
 	}
 	if list, err := w.Devices(ctx, "other", d.Recipient); err != nil || len(list) != 0 {

@@ -36,8 +36,9 @@ type Store interface {
 	EnrolmentByKey(context.Context, sealpost.KeyID) (sealpost.Enrolment, error)
 	AnswerEnrolment(context.Context, sealpost.EnrolmentID, sealpost.EnrolmentAnswer) error
 	Answered(ctx context.Context, app string, limit int) ([]sealpost.Enrolment, error)
-	PutPackages(context.Context, sealpost.KeyID, [][]byte) error
-	ClaimPackage(ctx context.Context, app string, device sealpost.KeyID) ([]byte, int, error)
+	PutPackages(ctx context.Context, device sealpost.KeyID, packages [][]byte, lastResort []byte) error
+	ClaimPackage(ctx context.Context, app string, device sealpost.KeyID) (sealpost.ClaimedPackage, error)
+	Pool(ctx context.Context, device sealpost.KeyID) (sealpost.Pool, error)
 	PutEndpoints(context.Context, sealpost.KeyID, []sealpost.Endpoint) error
 	Arrivals(ctx context.Context, device sealpost.KeyID, after, logged uint64, limit int) ([]sealpost.Delivery, error)
 	Arrival(ctx context.Context, device sealpost.KeyID, id sealpost.MessageID) (sealpost.Delivery, error)
@@ -79,6 +80,7 @@ func Run(t *testing.T, open Opener) {
 		"a revoked device gets nothing":          revocation,
 		"an invitation is used once":             enrolment,
 		"KeyPackages are claimed once":           packages,
+		"the last resort stays":                  lastResort,
 		"endpoints are replaced and dropped":     endpoints,
 		"nonces are remembered":                  nonces,
 		"API keys":                               apiKeys,
