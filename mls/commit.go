@@ -196,7 +196,7 @@ func (m *making) finish() (*Staged, error) {
 	defer clear(joiner)
 	defer clear(member)
 	a.auth.confirmationTag = after.confirmationTag
-	gi, err := after.groupInfo(m.signer, GroupInfoOptions{WithoutTree: m.o.WithoutTree})
+	gi, err := after.groupInfo(m.signer, GroupInfoOptions{WithoutTree: m.o.WithoutTree}, g.s.policy.Rand)
 	if err != nil {
 		return nil, err
 	}

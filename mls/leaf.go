@@ -54,6 +54,15 @@ func missing(have, wanted []uint16) (kind uint16, lacks bool) {
 // supportMax is how many types of each kind a client may add to what it lists.
 const supportMax = 64
 
+// drawGrease is one of the 15 values that mean nothing in any registry, 13.5.
+func drawGrease(random io.Reader) (uint16, error) {
+	var b [1]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return 0, fmt.Errorf("read randomness: %w", err)
+	}
+	return uint16(b[0]%15)<<12 | uint16(b[0]%15)<<4 | 0x0a0a, nil
+}
+
 // drawCapabilities are what this package and its caller can do, with a random
 // grease value, which keeps peers honest about ignoring what they do not know
 // (13.5). Default types are supported by every client and never listed (7.2).
@@ -61,11 +70,10 @@ func drawCapabilities(o KeyPackageOptions, random io.Reader) (capabilities, erro
 	if len(o.Support.Extensions) > supportMax || len(o.Support.Proposals) > supportMax {
 		return capabilities{}, refused("support for more than %d types of a kind", supportMax)
 	}
-	var b [1]byte
-	if _, err := io.ReadFull(random, b[:]); err != nil {
-		return capabilities{}, fmt.Errorf("read randomness: %w", err)
+	grease, err := drawGrease(random)
+	if err != nil {
+		return capabilities{}, err
 	}
-	grease := uint16(b[0]%15)<<12 | uint16(b[0]%15)<<4 | 0x0a0a
 	c := capabilities{
 		versions:    []uint16{versionMLS10},
 		suites:      slices.Clone(ownSuites),

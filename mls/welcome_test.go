@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -434,6 +435,25 @@ func TestSecretsDoNotPrint(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestGroupInfoIsGreased: every GroupInfo has one extension that means nothing
+// (12.4.3), and the group's context none, where it would keep everybody out (13.5).
+func TestGroupInfoIsGreased(t *testing.T) {
+	x := invite(t, X25519AES128)
+	for name, msg := range map[string][]byte{
+		"of a commit": x.staged.GroupInfo,
+		"asked for":   must(x.group.GroupInfo(GroupInfoOptions{External: true, WithoutTree: true}))(t),
+	} {
+		m, err := readMessage(msg, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		grease := slices.DeleteFunc(m.groupInfo.extensions.kinds(), func(k uint16) bool { return !slices.Contains(greaseValues(), k) })
+		if len(grease) != 1 || len(m.groupInfo.context.extensions) != 0 {
+			t.Errorf("group info %s: extensions %v, context %v", name, m.groupInfo.extensions.kinds(), m.groupInfo.context.extensions)
 		}
 	}
 }
