@@ -132,6 +132,9 @@ func (g *Group) Branch(groupID []byte, c Credential, sg Signer, v Validator, p P
 // never stored; so do the extensions that the group starts with.
 func (g *Group) resume(old *epoch, usage uint8, ext extensions, store Store, o ResumeOptions) (welcome []byte, err error) {
 	e := g.cur()
+	if err := ext.validateSenders(g.s.validator, g.s.policy.Limits.Items); err != nil {
+		return nil, err
+	}
 	e.context.extensions = ext
 	e.encoded = e.context.encode()
 	e.origin = &origin{old: old, psk: old.keys.resumption,
