@@ -100,6 +100,15 @@ func (x extensions) find(kind uint16) ([]byte, bool) {
 	return nil, false
 }
 
+// public is the list as callers see it, a copy; an empty one is not nil.
+func (x extensions) public() []Extension {
+	out := make([]Extension, 0, len(x))
+	for _, e := range x {
+		out = append(out, Extension{e.kind, bytes.Clone(e.data)})
+	}
+	return out
+}
+
 // kinds are the types of the list.
 func (x extensions) kinds() []uint16 {
 	out := make([]uint16, 0, len(x))

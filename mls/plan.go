@@ -12,6 +12,7 @@ import (
 type plan struct {
 	tree         *tree
 	extensions   extensions
+	newContext   bool // extensions are replaced
 	added        []uint32
 	addedPackage []*keyPackage // of added
 	removed      []uint32
@@ -48,6 +49,13 @@ func (p *sentProposal) event(aad []byte) ProposalReceived {
 		ev.Member = memberOf(0, &p.add.leaf)
 	case proposalUpdate:
 		ev.Member = memberOf(p.from.index, p.update)
+	case proposalPSK:
+		psk := p.psk.public()
+		ev.PSK = &psk
+	case proposalReInit:
+		ev.Next = p.reInit.public()
+	case proposalContextExtensions:
+		ev.Extensions = p.extensions.public()
 	}
 	ev.Custom = bytes.Clone(p.custom)
 	return ev
@@ -197,7 +205,7 @@ func (e *epoch) plan(list []sentProposal) (*plan, error) {
 		}
 		switch p.kind {
 		case proposalContextExtensions:
-			n.extensions = p.extensions
+			n.extensions, n.newContext = p.extensions, true
 		case proposalUpdate:
 			n.replaced = append(n.replaced, replacement{p.from.index, e.tree.leaf(p.from.index), p.update})
 			n.tree.update(p.from.index, p.update)

@@ -26,13 +26,19 @@ type ProposalReceived struct {
 	// Sender is a leaf, meant only if FromMember.
 	Sender     uint32
 	FromMember bool
-	// Type is a ProposalType of 17.4: 1 add, 2 update, 3 remove.
+	// Type is a ProposalType of 17.4: 1 add, 2 update, 3 remove, 4 pre-shared key,
+	// 5 reinit, 7 extensions of the context.
 	Type uint16
 	// Removed is the leaf that a remove proposal names.
 	Removed uint32
 	// Member is who an add proposes, its leaf not yet known, or who an update
 	// would make of its sender.
 	Member Member
+	// Extensions are those that the group would have in its context, Next is the
+	// group as which it would go on, PSK the key to be injected; nil of other types.
+	Extensions []Extension
+	Next       *Reinitialisation
+	PSK        *PSK
 	// Custom is the content of a proposal of a private-use type.
 	Custom []byte
 	// AAD is readable by everyone and authenticated.

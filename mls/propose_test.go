@@ -126,11 +126,13 @@ func everyKind(t testing.TB) map[string]struct {
 	return map[string]kind{
 		"add":            {AddProposal(pub), func(s Summary) bool { return len(s.Added) == 1 && string(s.Added[0].Credential.Identity) == "newcomer" }},
 		"remove":         {RemoveProposal(3), func(s Summary) bool { return slices.Equal(leavesOf(s.Removed), []uint32{3}) }},
-		"external psk":   {ExternalPSKProposal([]byte("psk")), func(Summary) bool { return true }},
-		"resumption psk": {ResumptionPSKProposal(1), func(Summary) bool { return true }},
-		"reinit":         {ReInitProposal([]byte("next"), P256AES128, nil), func(s Summary) bool { return s.ReInit }},
+		"external psk":   {ExternalPSKProposal([]byte("psk")), func(s Summary) bool { return len(s.PSKs) == 1 && string(s.PSKs[0].ID) == "psk" }},
+		"resumption psk": {ResumptionPSKProposal(1), func(s Summary) bool { return len(s.PSKs) == 1 && s.PSKs[0].ID == nil && s.PSKs[0].Epoch == 1 }},
+		"reinit":         {ReInitProposal([]byte("next"), P256AES128, nil), func(s Summary) bool { return s.ReInit && s.Extensions == nil }},
 		"context extensions": {ContextExtensionsProposal([]Extension{{extRequiredCapabilities, []byte{0, 0, 2, 0, 1}}}),
-			func(Summary) bool { return true }},
+			func(s Summary) bool {
+				return len(s.Extensions) == 1 && s.Extensions[0].Type == extRequiredCapabilities && bytes.Equal(s.Extensions[0].Data, []byte{0, 0, 2, 0, 1})
+			}},
 		"custom": {CustomProposal(customType, []byte("data")), func(s Summary) bool {
 			return len(s.Custom) == 1 && s.Custom[0].Type == customType && string(s.Custom[0].Custom) == "data"
 		}},
@@ -581,6 +583,25 @@ func TestProposedLeafIsValidated(t *testing.T) {
 		}
 		if digest(t, g) != before {
 			t.Errorf("a refused %s changed the state", name)
+		}
+	}
+}
+
+// TestProposalIsTold: whoever allows a proposal sees what it would do.
+func TestProposalIsTold(t *testing.T) {
+	c := newCircle(t, capable, "bank", "phone")
+	for name, k := range map[string]struct {
+		proposal Proposal
+		told     func(ProposalReceived) bool
+	}{
+		"psk":    {ExternalPSKProposal([]byte("psk")), func(p ProposalReceived) bool { return p.PSK != nil && string(p.PSK.ID) == "psk" }},
+		"reinit": {ReInitProposal([]byte("next"), P256AES128, nil), func(p ProposalReceived) bool { return p.Next != nil && string(p.Next.GroupID) == "next" }},
+		"context": {ContextExtensionsProposal([]Extension{{extRequiredCapabilities, []byte{0, 0, 0}}}),
+			func(p ProposalReceived) bool { return len(p.Extensions) == 1 && p.PSK == nil && p.Next == nil }},
+	} {
+		msg := must(c.groups[0].Propose(k.proposal))(t)
+		if ev := must(c.groups[1].Process(msg))(t); !k.told(ev.(ProposalReceived)) {
+			t.Errorf("%s: %+v", name, ev)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package mls
 
+import "bytes"
+
 // PSKType and ResumptionPSKUsage, 8.4.
 const (
 	pskExternal   = 1
@@ -46,6 +48,21 @@ func (x *pskID) write(w *writer) {
 		w.u64(x.epoch)
 	}
 	w.vec(x.nonce)
+}
+
+// A PSK names a pre-shared key that a Commit injects: an external one by its ID or,
+// where that is nil, the resumption key of an Epoch of a group.
+type PSK struct {
+	ID      []byte
+	GroupID []byte
+	Epoch   uint64
+}
+
+func (x *pskID) public() PSK {
+	if x.kind == pskExternal {
+		return PSK{ID: append([]byte{}, x.id...)}
+	}
+	return PSK{GroupID: bytes.Clone(x.groupID), Epoch: x.epoch}
 }
 
 // readPSKs reads the psks of a GroupSecrets.

@@ -54,11 +54,7 @@ func (g *Group) Reinitialised() *Reinitialisation {
 }
 
 func (x *reInit) public() *Reinitialisation {
-	out := &Reinitialisation{GroupID: bytes.Clone(x.groupID), Version: x.version, Suite: Suite(x.suite)}
-	for _, e := range x.extensions {
-		out.Extensions = append(out.Extensions, Extension{e.kind, bytes.Clone(e.data)})
-	}
-	return out
+	return &Reinitialisation{bytes.Clone(x.groupID), x.version, Suite(x.suite), x.extensions.public()}
 }
 
 // ResumeOptions say who goes along into a group made from another.
