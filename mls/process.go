@@ -186,16 +186,14 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	return senders[c.sender.index].SignatureKey, nil
 }
 
-// proposalsMax bounds the proposals that wait in one epoch.
+// proposalsMax bounds the proposals that wait in one epoch. All together they take
+// no more bytes than one message may, Limits.Message.
 const proposalsMax = 256
 
 func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	e, p := g.cur(), a.content.proposal
 	if e.closed() {
 		return nil, refused("group is being reinitialised")
-	}
-	if len(e.proposals) >= proposalsMax {
-		return nil, refused("%d proposals wait already", proposalsMax)
 	}
 	if err := e.checkProposal(p, a.content.sender); err != nil {
 		return nil, err

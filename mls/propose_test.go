@@ -559,6 +559,31 @@ func TestProposalsAreBounded(t *testing.T) {
 	}
 }
 
+// TestProposalsAreBoundedInBytes: all that wait take no more than one message may.
+func TestProposalsAreBoundedInBytes(t *testing.T) {
+	_, _, ga, gb := pair(t, X25519AES128)
+	limit := ga.s.policy.Limits.Message
+	large := func(i int) ([]byte, error) {
+		return ga.Propose(CustomProposal(customType, append(make([]byte, limit/3), byte(i))))
+	}
+	for i := range 2 {
+		must(gb.Process(must(large(i))(t)))(t)
+	}
+	before := digest(t, ga)
+	if _, err := large(2); !errors.Is(err, ErrRefused) || digest(t, ga) != before {
+		t.Errorf("one more of our own: %v", err)
+	}
+	if err := ga.DropProposals(); err != nil {
+		t.Fatal(err)
+	}
+	msg := must(large(2))(t)
+	before = digest(t, gb)
+	if _, err := gb.Process(msg); !errors.Is(err, ErrRefused) || digest(t, gb) != before {
+		t.Errorf("one more received: %v", err)
+	}
+	must(gb.Process(must(ga.Propose(CustomProposal(customType, nil)))(t)))(t) // there is room for a small one
+}
+
 // TestProposedLeafIsValidated: who is proposed, or would be after an update, is the
 // validator's matter as soon as the proposal comes (7.3).
 func TestProposedLeafIsValidated(t *testing.T) {
