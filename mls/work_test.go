@@ -169,3 +169,37 @@ func TestMembersOfTwoGroups(t *testing.T) {
 		t.Errorf("asked %d times: %v", v.times, err)
 	}
 }
+
+// counting counts the leaves that it is asked about.
+type counting struct {
+	anyCredential
+	leaves int
+}
+
+func (c *counting) Validate(Credential, []byte) error {
+	c.leaves++
+	return nil
+}
+
+// TestOneMisfit: a proposal that cannot be committed costs a committer a few plans
+// of the tree, not one for each proposal that waits.
+func TestOneMisfit(t *testing.T) {
+	const n = 128
+	g := newPerson(t, X25519AES128, "bank").create(t, X25519AES128)
+	for i := range n {
+		add := remadeKeyPackage(t, newPerson(t, X25519AES128, fmt.Sprint("member ", i)), func(*keyPackage) {})
+		if i == 77 {
+			add.add.leaf.signatureKey = g.s.signer.Public() // as if it were a member already
+		}
+		e := g.cur()
+		e.proposals = append(e.proposals, cachedProposal{ref: []byte{byte(i)}, sender: sender{senderExternal, 0}, proposal: add})
+	}
+	asked := new(counting)
+	g.s.validator = asked
+	if took := g.choose(nil); len(took) != n-1 {
+		t.Fatalf("%d of %d proposals are taken", len(took), n)
+	}
+	if asked.leaves > 10*n {
+		t.Errorf("the validator was asked %d times about %d leaves", asked.leaves, n)
+	}
+}
