@@ -26,8 +26,8 @@ import (
 //	       many past epochs as a sender has in use
 //	fresh  a new group takes over: for the first message, when devices fall too far
 //	       behind, when one joins before the last one that joined was heard of, and
-//	       when it must change and epochs changed too often. The states of old groups open what was
-//	       sent in them
+//	       when it must change and epochs changed too often. The states of old
+//	       groups open what was sent in them
 //
 // KeyPackages are claimed for these changes only, never to send in a group as it
 // stands (DESIGN section 12, Sender replicas).

@@ -3,13 +3,41 @@ package mls
 // choose takes those of the waiting proposals that can be committed together
 // beside own ones, in the order in which they came, 12.4. What does not fit is
 // left out, always the same: removes go first, a reinit, which fits only alone,
-// last. It costs at most one plan for each of proposalsMax proposals.
+// last. It takes what it can at once and divides the rest, so that a few that do not
+// fit cost a few plans of the tree; it costs at most two for each proposal.
 func (g *Group) choose(own []*proposal) []cachedProposal {
 	waiting := g.candidates()
-	if len(waiting) == 0 || g.fits(waiting, own) {
-		return waiting
+	taken := make([]bool, len(waiting))
+	list := func() (out []cachedProposal) {
+		for i, p := range waiting {
+			if taken[i] {
+				out = append(out, p)
+			}
+		}
+		return out
 	}
-	var order []int
+	var take func(some []int)
+	take = func(some []int) {
+		for _, i := range some {
+			taken[i] = true
+		}
+		if len(some) == 0 || g.fits(list(), own) {
+			return
+		}
+		for _, i := range some {
+			taken[i] = false
+		}
+		if half := len(some) / 2; half > 0 {
+			take(some[:half])
+			take(some[half:])
+		}
+	}
+	take(removesFirst(waiting))
+	return list()
+}
+
+// removesFirst are the places of proposals in the order in which they are tried.
+func removesFirst(waiting []cachedProposal) (order []int) {
 	for _, turn := range []func(kind uint16) bool{
 		func(kind uint16) bool { return kind == proposalRemove },
 		func(kind uint16) bool { return kind != proposalRemove && kind != proposalReInit },
@@ -21,20 +49,7 @@ func (g *Group) choose(own []*proposal) []cachedProposal {
 			}
 		}
 	}
-	taken := make([]bool, len(waiting))
-	list := func() (out []cachedProposal) {
-		for i, p := range waiting {
-			if taken[i] {
-				out = append(out, p)
-			}
-		}
-		return out
-	}
-	for _, i := range order {
-		taken[i] = true
-		taken[i] = g.fits(list(), own)
-	}
-	return list()
+	return order
 }
 
 // candidates are the waiting proposals without updates that the same member has
@@ -78,7 +93,7 @@ func (g *Group) fits(waiting []cachedProposal, own []*proposal) bool {
 		return false
 	}
 	n, err := e.plan(list)
-	if err != nil || n.validate(e.tree, g.s) != nil {
+	if err != nil || n.validate(e, g.s) != nil {
 		return false
 	}
 	secret, err := e.cs.pskSecret(n.psks, g.psk)

@@ -3,7 +3,6 @@ package mls
 import (
 	"bytes"
 	"fmt"
-	"slices"
 )
 
 // CommitOptions say what a Commit carries. The zero value commits the proposals
@@ -102,6 +101,9 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	for _, p := range own {
 		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
 	}
+	if len(c.proposals) > commitProposalsMax {
+		return nil, refused("%d proposals in one commit, more than %d", len(c.proposals), commitProposalsMax)
+	}
 	list, err := e.resolve(c, me)
 	if err != nil {
 		return nil, err
@@ -118,6 +120,7 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	}
 	x := &transition{plan: n, own: e.own, initSecret: e.keys.init, commitSecret: e.cs.zero(), pastKept: g.s.policy.PastResumption}
 	m := &making{g: g, c: c, x: x, o: o, signer: g.s.signer}
+	defer m.forget()
 	if path || n.needsPath {
 		if err := m.path(); err != nil {
 			return nil, err
@@ -127,7 +130,7 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	} else {
 		x.privs = keptPrivs(e.privs, e.tree, n.tree)
 	}
-	if err := n.validate(e.tree, g.s); err != nil {
+	if err := n.validate(e, g.s); err != nil {
 		return nil, err
 	}
 	if x.pskSecret, err = e.cs.pskSecret(n.psks, g.psk); err != nil {
@@ -144,6 +147,13 @@ type making struct {
 	o      CommitOptions
 	fresh  *freshPath // nil without a path
 	signer Signer     // of our leaf in the next epoch
+}
+
+// forget overwrites what was needed only to make the Commit.
+func (m *making) forget() {
+	if m.fresh != nil {
+		m.fresh.forget()
+	}
 }
 
 // path gives the Commit its path.
@@ -186,7 +196,7 @@ func (m *making) finish() (*Staged, error) {
 	defer clear(joiner)
 	defer clear(member)
 	a.auth.confirmationTag = after.confirmationTag
-	gi, err := after.groupInfo(m.signer, GroupInfoOptions{WithoutTree: m.o.WithoutTree})
+	gi, err := after.groupInfo(m.signer, GroupInfoOptions{WithoutTree: m.o.WithoutTree}, g.s.policy.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -224,11 +234,13 @@ func (e *epoch) welcome(n *plan, fresh *freshPath, gi *groupInfo, joiner, member
 	}
 	w := &welcome{suite: cs.id, groupInfo: aead.Seal(nil, nonce, encode(gi.write), nil)}
 	for i, kp := range n.addedPackage {
-		secrets := groupSecrets{joiner: joiner, psks: slices.Clone(n.psks)}
+		secrets := groupSecrets{joiner: joiner, psks: n.psks}
 		if fresh != nil {
-			secrets.pathSecret = bytes.Clone(fresh.secretFor(n.added[i]))
+			secrets.pathSecret = fresh.secretFor(n.added[i])
 		}
-		sealed, err := cs.seal(kp.initKey, "Welcome", w.groupInfo, encode(secrets.write))
+		plain := encode(secrets.write)
+		sealed, err := cs.seal(kp.initKey, "Welcome", w.groupInfo, plain)
+		clear(plain)
 		if err != nil {
 			return nil, err
 		}

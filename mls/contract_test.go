@@ -2,6 +2,8 @@ package mls_test
 
 import (
 	"bytes"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/sealpost/sealpost/mls"
@@ -38,4 +40,25 @@ func TestMemoryStore(t *testing.T) {
 func TestKnownKeys(t *testing.T) {
 	key := bytes.Repeat([]byte{1}, 32)
 	mlstest.Validator(t, knownKeys{key}, mls.BasicCredential([]byte("phone")), key)
+}
+
+// TestREADMEIsTheExample: the code that the README shows is that of the Example,
+// which is compiled and run.
+func TestREADMEIsTheExample(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(readme), "```go\n")
+	shown, _, closed := strings.Cut(rest, "\n```")
+	if !found || !closed {
+		t.Fatal("the README shows no code")
+	}
+	if inside := "\t" + strings.ReplaceAll(shown, "\n", "\n\t"); !strings.Contains(string(example), strings.ReplaceAll(inside, "\n\t\n", "\n\n")) {
+		t.Errorf("the Example has not what the README shows:\n%s", shown)
+	}
 }

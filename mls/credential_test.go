@@ -99,7 +99,7 @@ func replacements(t *testing.T) map[string]func(v Validator, p *person, c Creden
 			if err != nil {
 				t.Fatal(err)
 			}
-			return n.validate(e.tree, bank.s)
+			return n.validate(e, bank.s)
 		},
 		"the path of a commit": func(v Validator, p *person, c Credential) error {
 			bank, own := watchedPair(t, v, p)

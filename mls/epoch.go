@@ -92,7 +92,7 @@ func (e *epoch) erase(next *epoch) {
 		}
 	}
 	for _, p := range e.past {
-		if next == nil || !slices.ContainsFunc(next.past, func(kept pastPSK) bool { return kept.epoch == p.epoch }) {
+		if next == nil || len(next.past) == 0 || p.epoch < next.past[0].epoch {
 			clear(p.psk)
 		}
 	}

@@ -48,7 +48,8 @@ func Example() {
 	check(err)
 
 	// The sender makes a group, adds the device and seals one message.
-	bank, err := mls.Create(mls.X25519AES128, []byte("group 1"), mls.BasicCredential([]byte("bank")), bankKey, enrolled, mls.DefaultPolicy())
+	bank, err := mls.Create(mls.X25519AES128, []byte("group 1"), mls.BasicCredential([]byte("bank")),
+		bankKey, enrolled, mls.DefaultPolicy())
 	check(err)
 	staged, err := bank.Add(pub)
 	check(err)
@@ -65,11 +66,13 @@ func Example() {
 	check(err)
 	fmt.Printf("%s\n", event.(mls.Application).Plaintext)
 
-	// Nobody opens it twice, and a restored sender goes on where it was.
-	_, err = phone.Process(sealed)
-	fmt.Println(err)
+	// After a restart the sender goes on where it was.
 	bank, err = mls.Unmarshal(state, bankKey, enrolled, mls.DefaultPolicy())
 	check(err)
+
+	// Nobody opens the message twice.
+	_, err = phone.Process(sealed)
+	fmt.Println(err)
 	fmt.Println("next generation:", bank.Generation())
 	// Output:
 	// Your code is 123456

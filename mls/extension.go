@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -99,6 +100,24 @@ func (x extensions) find(kind uint16) ([]byte, bool) {
 	return nil, false
 }
 
+// public is the list as callers see it, a copy; an empty one is not nil.
+func (x extensions) public() []Extension {
+	out := make([]Extension, 0, len(x))
+	for _, e := range x {
+		out = append(out, Extension{e.kind, bytes.Clone(e.data)})
+	}
+	return out
+}
+
+// kinds are the types of the list.
+func (x extensions) kinds() []uint16 {
+	out := make([]uint16, 0, len(x))
+	for _, e := range x {
+		out = append(out, e.kind)
+	}
+	return out
+}
+
 // requiredCapabilities is RequiredCapabilities, 11.1.
 type requiredCapabilities struct{ extensions, proposals, credentials []uint16 }
 
@@ -119,32 +138,34 @@ func (x *requiredCapabilities) read(r *reader) {
 	x.credentials = r.u16list()
 }
 
-// required reads the group's requirements; a group without any requires nothing.
+// required reads the group's requirements, each once and without default types; a
+// group without any requires nothing.
 func (x extensions) required(items int) (requiredCapabilities, error) {
 	var req requiredCapabilities
 	data, ok := x.find(extRequiredCapabilities)
 	if !ok {
 		return req, nil
 	}
-	return req, decode(data, items, req.read)
+	err := decode(data, items, req.read)
+	req.extensions = slices.DeleteFunc(req.extensions, isDefaultExtension)
+	req.proposals = slices.DeleteFunc(req.proposals, isDefaultProposal)
+	for _, list := range []*[]uint16{&req.extensions, &req.proposals, &req.credentials} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return req, err
 }
 
 // meets says whether c covers the requirements.
 func (x *requiredCapabilities) meets(c *capabilities) error {
-	for _, e := range x.extensions {
-		if !isDefaultExtension(e) && !slices.Contains(c.extensions, e) {
-			return refused("leaf lacks required extension %d", e)
-		}
+	if e, lacks := missing(c.extensions, x.extensions); lacks {
+		return refused("leaf lacks required extension %d", e)
 	}
-	for _, p := range x.proposals {
-		if !isDefaultProposal(p) && !slices.Contains(c.proposals, p) {
-			return refused("leaf lacks required proposal %d", p)
-		}
+	if p, lacks := missing(c.proposals, x.proposals); lacks {
+		return refused("leaf lacks required proposal %d", p)
 	}
-	for _, k := range x.credentials {
-		if !slices.Contains(c.credentials, k) {
-			return refused("leaf lacks required credential type %d", k)
-		}
+	if k, lacks := missing(c.credentials, x.credentials); lacks {
+		return refused("leaf lacks required credential type %d", k)
 	}
 	return nil
 }
@@ -190,6 +211,12 @@ func (x extensions) validateSenders(v Validator, items int) error {
 		}
 	}
 	return nil
+}
+
+func (x extensions) sameSenders(y extensions) bool {
+	a, _ := x.find(extExternalSenders)
+	b, _ := y.find(extExternalSenders)
+	return bytes.Equal(a, b)
 }
 
 func (x extensions) externalSenders(items int) ([]ExternalSender, error) {

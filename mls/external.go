@@ -170,12 +170,13 @@ func (j *entering) path() (*transition, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer fresh.forget()
 	ctx := e.provisional(n)
 	if j.commit.path, err = fresh.seal(cs, n.tree, nil, ctx.encode()); err != nil {
 		return nil, err
 	}
 	n.replacedByPath(e, &j.commit.path.leaf, sender{kind: senderNewMemberCommit, index: x.own})
-	if err := n.validate(e.tree, j.side); err != nil {
+	if err := n.validate(e, j.side); err != nil {
 		return nil, err
 	}
 	x.privs, x.commitSecret = fresh.privs, fresh.commit
@@ -198,7 +199,6 @@ func (j *entering) finish(x *transition) (*epoch, []byte, error) {
 	clear(joiner)
 	clear(member)
 	clear(x.initSecret)
-	clear(x.commitSecret)
 	a.auth.confirmationTag = after.confirmationTag
 	pm, err := e.cs.publicFrom(a, nil, nil)
 	if err != nil {

@@ -28,9 +28,12 @@ type transition struct {
 }
 
 // next derives the epoch that a Commit starts, 12.4.1 and 12.4.2, and with it
-// the joiner secret and the member secret for its Welcome.
+// the joiner secret and the member secret for its Welcome. It uses up the commit
+// secret and the secret of the pre-shared keys.
 func (e *epoch) next(x *transition) (after *epoch, joiner, member []byte) {
 	cs := e.cs
+	defer clear(x.commitSecret)
+	defer clear(x.pskSecret)
 	ctx := e.provisional(x.plan)
 	ctx.confirmed = cs.confirmedHash(e.interim, x.content)
 	joiner = cs.joinerSecret(x.initSecret, x.commitSecret, ctx.encode())
@@ -97,7 +100,7 @@ func (g *Group) receiveCommit(a *authContent) (*Staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.validate(e.tree, g.s); err != nil {
+	if err := n.validate(e, g.s); err != nil {
 		return nil, err
 	}
 	s := &Staged{Summary: e.summary(n, committer, c.path, a.content.aad)}
@@ -202,6 +205,7 @@ func (g *Group) follow(a *authContent, n *plan, steps []pathStep) (*epoch, error
 		if x.initSecret, err = e.externalInit(n.kemOutput); err != nil {
 			return nil, err
 		}
+		defer clear(x.initSecret)
 	}
 	if x.pskSecret, err = e.cs.pskSecret(n.psks, g.psk); err != nil {
 		return nil, err

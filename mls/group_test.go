@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"testing"
 )
 
@@ -309,4 +311,22 @@ func digest(t testing.TB, g *Group) [32]byte {
 		t.Fatal(err)
 	}
 	return sha256.Sum256(b)
+}
+
+// TestEpochsEnd: there is no epoch after the last one, so that none comes twice.
+func TestEpochsEnd(t *testing.T) {
+	_, _, ga, gb := pair(t, X25519AES128)
+	staged := must(ga.Commit(CommitOptions{}))(t)
+	for _, g := range []*Group{ga, gb} {
+		e := g.cur()
+		e.context.epoch = math.MaxUint64
+		e.encoded = e.context.encode()
+	}
+	if _, err := ga.Commit(CommitOptions{}); !errors.Is(err, ErrRefused) {
+		t.Errorf("a commit after the last epoch: %v", err)
+	}
+	msg := resignedPublic(t, ga, staged.Commit, func(pm *publicMessage) { pm.content.epoch = math.MaxUint64 })
+	if _, err := gb.Process(msg); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "used up") {
+		t.Errorf("and one that is received: %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"fmt"
+	"io"
 )
 
 // groupInfo is GroupInfo, 12.4.3.
@@ -59,7 +60,7 @@ func (g *Group) GroupInfo(o GroupInfoOptions) ([]byte, error) {
 	if g.cur() == nil {
 		return nil, ErrRemoved
 	}
-	gi, err := g.cur().groupInfo(g.s.signer, o)
+	gi, err := g.cur().groupInfo(g.s.signer, o, g.s.policy.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,9 @@ func (g *Group) RatchetTree() ([]byte, error) {
 	return g.cur().tree.encode(), nil
 }
 
-func (e *epoch) groupInfo(sg Signer, o GroupInfoOptions) (*groupInfo, error) {
+// groupInfo carries an extension that means nothing, so that joiners ignore what
+// they do not know (12.4.3, 13.5).
+func (e *epoch) groupInfo(sg Signer, o GroupInfoOptions, random io.Reader) (*groupInfo, error) {
 	gi := &groupInfo{context: e.context, confirmationTag: e.confirmationTag, signer: e.own}
 	if !o.WithoutTree {
 		gi.extensions = append(gi.extensions, extension{extRatchetTree, e.tree.encode()})
@@ -87,6 +90,11 @@ func (e *epoch) groupInfo(sg Signer, o GroupInfoOptions) (*groupInfo, error) {
 		}
 		gi.extensions = append(gi.extensions, extension{extExternalPub, encode(func(w *writer) { w.vec(pub) })})
 	}
+	grease, err := drawGrease(random)
+	if err != nil {
+		return nil, err
+	}
+	gi.extensions = append(gi.extensions, extension{grease, []byte{}})
 	return gi, gi.sign(sg)
 }
 

@@ -33,8 +33,35 @@ func (x *capabilities) write(w *writer) {
 	w.u16list(x.credentials)
 }
 
+// missing is the first of the wanted types that a list of capabilities lacks. Both
+// lists are as long as a stranger makes them, so each is gone through once.
+func missing(have, wanted []uint16) (kind uint16, lacks bool) {
+	if len(wanted) == 0 {
+		return 0, false
+	}
+	var listed [1 << 16 / 64]uint64 // one bit for each type
+	for _, k := range have {
+		listed[k/64] |= 1 << (k % 64)
+	}
+	for _, k := range wanted {
+		if listed[k/64]&(1<<(k%64)) == 0 {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // supportMax is how many types of each kind a client may add to what it lists.
 const supportMax = 64
+
+// drawGrease is one of the 15 values that mean nothing in any registry, 13.5.
+func drawGrease(random io.Reader) (uint16, error) {
+	var b [1]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return 0, fmt.Errorf("read randomness: %w", err)
+	}
+	return uint16(b[0]%15)<<12 | uint16(b[0]%15)<<4 | 0x0a0a, nil
+}
 
 // drawCapabilities are what this package and its caller can do, with a random
 // grease value, which keeps peers honest about ignoring what they do not know
@@ -43,11 +70,10 @@ func drawCapabilities(o KeyPackageOptions, random io.Reader) (capabilities, erro
 	if len(o.Support.Extensions) > supportMax || len(o.Support.Proposals) > supportMax {
 		return capabilities{}, refused("support for more than %d types of a kind", supportMax)
 	}
-	var b [1]byte
-	if _, err := io.ReadFull(random, b[:]); err != nil {
-		return capabilities{}, fmt.Errorf("read randomness: %w", err)
+	grease, err := drawGrease(random)
+	if err != nil {
+		return capabilities{}, err
 	}
-	grease := uint16(b[0]%15)<<12 | uint16(b[0]%15)<<4 | 0x0a0a
 	c := capabilities{
 		versions:    []uint16{versionMLS10},
 		suites:      slices.Clone(ownSuites),
@@ -156,10 +182,8 @@ func (x *leafNode) validateForm(cs *cryptoSuite) error {
 	case !cs.sig.validPublic(x.signatureKey):
 		return refused("signature key of the leaf")
 	}
-	for _, e := range x.extensions {
-		if !isDefaultExtension(e.kind) && !slices.Contains(c.extensions, e.kind) {
-			return refused("leaf does not support its own extension %d", e.kind)
-		}
+	if e, lacks := missing(c.extensions, slices.DeleteFunc(x.extensions.kinds(), isDefaultExtension)); lacks {
+		return refused("leaf does not support its own extension %d", e)
 	}
 	if _, err := cs.kem.NewPublicKey(x.encryptionKey); err != nil {
 		return refused("encryption key of the leaf")

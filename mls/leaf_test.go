@@ -209,7 +209,7 @@ func TestRequiredCapabilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.validate(plain.cur().tree, plain.s); !errors.Is(err, ErrRefused) {
+	if err := n.validate(plain.cur(), plain.s); !errors.Is(err, ErrRefused) {
 		t.Errorf("a member asks for what it lacks itself: %v", err)
 	}
 }

@@ -354,3 +354,20 @@ func refOf(t *testing.T, g *Group, msg []byte) []byte {
 	a := &authContent{wire: wirePublicMessage, content: m.public.content, auth: m.public.auth}
 	return g.cur().cs.refHash("MLS 1.0 Proposal Reference", encode(a.write))
 }
+
+// TestExternalSenderExpires: one that the validator no longer takes is in the way
+// of nobody's Commit, and of every list that is new.
+func TestExternalSenderExpires(t *testing.T) {
+	server := newPerson(t, X25519AES128, "server")
+	_, g := overseen(t, X25519AES128, server)
+	for i := range g {
+		g[i].s.validator = binding{"server": nil}
+	}
+	relist := CommitOptions{Proposals: []Proposal{ContextExtensionsProposal([]Extension{senderList(server, server)})}}
+	if _, err := g[0].Commit(relist); !errors.Is(err, ErrRefused) {
+		t.Errorf("a new list with an invalid sender: %v", err)
+	}
+	staged, err := g[0].Commit(CommitOptions{})
+	mustApply(t, g[0], staged, err)
+	mustFollow(t, g[1], staged.Commit)
+}

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -11,6 +12,7 @@ import (
 type plan struct {
 	tree         *tree
 	extensions   extensions
+	newContext   bool // extensions are replaced
 	added        []uint32
 	addedPackage []*keyPackage // of added
 	removed      []uint32
@@ -47,6 +49,13 @@ func (p *sentProposal) event(aad []byte) ProposalReceived {
 		ev.Member = memberOf(0, &p.add.leaf)
 	case proposalUpdate:
 		ev.Member = memberOf(p.from.index, p.update)
+	case proposalPSK:
+		psk := p.psk.public()
+		ev.PSK = &psk
+	case proposalReInit:
+		ev.Next = p.reInit.public()
+	case proposalContextExtensions:
+		ev.Extensions = p.extensions.public()
 	}
 	ev.Custom = bytes.Clone(p.custom)
 	return ev
@@ -185,6 +194,9 @@ func checkExternalList(list []sentProposal) error {
 
 // plan applies a list that checkList has passed, 12.3.
 func (e *epoch) plan(list []sentProposal) (*plan, error) {
+	if e.context.epoch == math.MaxUint64 {
+		return nil, refused("epochs of the group are used up")
+	}
 	n := &plan{tree: e.tree.clone(), extensions: e.context.extensions, needsPath: len(list) == 0}
 	for _, p := range list {
 		n.needsPath = n.needsPath || p.needsPath()
@@ -193,7 +205,7 @@ func (e *epoch) plan(list []sentProposal) (*plan, error) {
 		}
 		switch p.kind {
 		case proposalContextExtensions:
-			n.extensions = p.extensions
+			n.extensions, n.newContext = p.extensions, true
 		case proposalUpdate:
 			n.replaced = append(n.replaced, replacement{p.from.index, e.tree.leaf(p.from.index), p.update})
 			n.tree.update(p.from.index, p.update)
@@ -230,19 +242,31 @@ func (e *epoch) plan(list []sentProposal) (*plan, error) {
 // knowCustom: who processes a Commit lists the types of proposals in it, 12.2;
 // those that it adds or removes need not.
 func (e *epoch) knowCustom(n *plan) error {
+	var kinds []uint16
 	for _, p := range n.custom {
-		for i := range e.tree.leaves() {
-			if l := e.tree.leaf(i); l != nil && !slices.Contains(n.removed, i) && !slices.Contains(l.capabilities.proposals, p.kind) {
-				return refused("leaf %d does not support proposal type %d", i, p.kind)
-			}
+		kinds = append(kinds, p.kind)
+	}
+	slices.Sort(kinds)
+	kinds = slices.Compact(kinds)
+	removed := make(map[uint32]bool)
+	for _, i := range n.removed {
+		removed[i] = true
+	}
+	for i := range e.tree.leaves() {
+		l := e.tree.leaf(i)
+		if l == nil || removed[i] {
+			continue
+		}
+		if kind, lacks := missing(l.capabilities.proposals, kinds); lacks {
+			return refused("leaf %d does not support proposal type %d", i, kind)
 		}
 	}
 	return nil
 }
 
 // validate checks the tree that the whole Commit makes, 7.3 and 12.2, and asks
-// the authentication service about every leaf that is new in it.
-func (n *plan) validate(before *tree, s *side) error {
+// the authentication service about every leaf and external sender that is new in it.
+func (n *plan) validate(e *epoch, s *side) error {
 	if n.tree.leaves() > s.policy.Limits.Leaves {
 		return refused("more than %d leaves", s.policy.Limits.Leaves)
 	}
@@ -257,7 +281,7 @@ func (n *plan) validate(before *tree, s *side) error {
 		return err
 	}
 	for i := range n.tree.leaves() {
-		if l := n.tree.leaf(i); l != nil && l != before.leaf(i) {
+		if l := n.tree.leaf(i); l != nil && l != e.tree.leaf(i) {
 			if err := l.validateCredential(s.validator); err != nil {
 				return err
 			}
@@ -267,6 +291,9 @@ func (n *plan) validate(before *tree, s *side) error {
 		if err := r.before.validateSuccessor(s.validator, r.after); err != nil {
 			return fmt.Errorf("leaf %d: %w", r.leaf, err)
 		}
+	}
+	if n.extensions.sameSenders(e.context.extensions) {
+		return nil // or one that has expired would be in the way of every Commit
 	}
 	return n.extensions.validateSenders(s.validator, s.policy.Limits.Items)
 }

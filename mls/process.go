@@ -26,13 +26,19 @@ type ProposalReceived struct {
 	// Sender is a leaf, meant only if FromMember.
 	Sender     uint32
 	FromMember bool
-	// Type is a ProposalType of 17.4: 1 add, 2 update, 3 remove.
+	// Type is a ProposalType of 17.4: 1 add, 2 update, 3 remove, 4 pre-shared key,
+	// 5 reinit, 7 extensions of the context.
 	Type uint16
 	// Removed is the leaf that a remove proposal names.
 	Removed uint32
 	// Member is who an add proposes, its leaf not yet known, or who an update
 	// would make of its sender.
 	Member Member
+	// Extensions are those that the group would have in its context, Next is the
+	// group as which it would go on, PSK the key to be injected; nil of other types.
+	Extensions []Extension
+	Next       *Reinitialisation
+	PSK        *PSK
 	// Custom is the content of a proposal of a private-use type.
 	Custom []byte
 	// AAD is readable by everyone and authenticated.
@@ -180,7 +186,8 @@ func (e *epoch) externalSenderKey(c *framedContent, items int) ([]byte, error) {
 	return senders[c.sender.index].SignatureKey, nil
 }
 
-// proposalsMax bounds the proposals that wait in one epoch.
+// proposalsMax bounds the proposals that wait in one epoch. All together they take
+// no more bytes than one message may, Limits.Message.
 const proposalsMax = 256
 
 func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
@@ -188,16 +195,14 @@ func (g *Group) receiveProposal(a *authContent, u *use) (Event, error) {
 	if e.closed() {
 		return nil, refused("group is being reinitialised")
 	}
-	if len(e.proposals) >= proposalsMax {
-		return nil, refused("%d proposals wait already", proposalsMax)
-	}
 	if err := e.checkProposal(p, a.content.sender); err != nil {
 		return nil, err
 	}
-	if a.content.sender.kind == senderNewMemberProposal {
-		// Anybody can sign it: only the validator tells a stranger, whose proposal
-		// would keep application messages waiting (12.1.8, 12.4).
-		if err := p.add.leaf.validateCredential(g.s.validator); err != nil {
+	// Who shall come in is asked for now, not only when it is committed (7.3): until
+	// then the proposal keeps application messages waiting (12.4), and one of
+	// new_member_proposal anybody can sign (12.1.8).
+	if l := p.leaf(); l != nil {
+		if err := l.validateCredential(g.s.validator); err != nil {
 			return nil, err
 		}
 	}

@@ -103,6 +103,17 @@ func (x *proposal) write(w *writer) {
 	}
 }
 
+// leaf is the one that the proposal would put into the tree, or nil.
+func (x *proposal) leaf() *leafNode {
+	switch x.kind {
+	case proposalAdd:
+		return &x.add.leaf
+	case proposalUpdate:
+		return x.update
+	}
+	return nil
+}
+
 // needsPath says that a Commit with this proposal must carry a path, 12.4 and
 // 17.4. A proposal without effect on the group needs none.
 func (x *proposal) needsPath() bool {
@@ -185,8 +196,16 @@ type commit struct {
 	path      *updatePath
 }
 
+// commitProposalsMax bounds the proposals of one Commit: it may add or remove
+// everybody, and the smallest proposal takes a hundred times its bytes in memory.
+const commitProposalsMax = 1 << 14
+
 func (x *commit) read(r *reader) {
 	r.list(func(r *reader) {
+		if len(x.proposals) == commitProposalsMax {
+			r.fail("more than %d proposals in a commit", commitProposalsMax)
+			return
+		}
 		var p proposalOrRef
 		p.read(r)
 		x.proposals = append(x.proposals, p)

@@ -129,8 +129,6 @@ func (g *Group) Propose(p Proposal) ([]byte, error) {
 		return nil, ErrRemoved
 	case e.closed():
 		return nil, refused("group is being reinitialised")
-	case len(e.proposals) >= proposalsMax:
-		return nil, refused("%d proposals wait already", proposalsMax)
 	}
 	made, update, err := g.draft(p)
 	if err != nil {
@@ -162,6 +160,11 @@ func (g *Group) takeProposal(a *authContent, own *ownUpdate, u *use) error {
 	p := cachedProposal{sender: a.content.sender, proposal: a.content.proposal, encoded: encode(a.write), own: own}
 	p.ref = e.cs.refHash("MLS 1.0 Proposal Reference", p.encoded)
 	known := e.cachedProposal(p.ref) != nil
+	if !known {
+		if err := e.room(&p, g.s.policy.Limits); err != nil {
+			return err
+		}
+	}
 	err := g.spend(e.context.epoch, e.secrets, u, func(c *Change) {
 		if !known {
 			c.put(recordProposal, e.context.epoch, uint32(len(e.proposals)), p.write)
@@ -171,6 +174,21 @@ func (g *Group) takeProposal(a *authContent, own *ownUpdate, u *use) error {
 		e.proposals = append(e.proposals, p)
 	}
 	return err
+}
+
+// room says that one proposal more may wait.
+func (e *epoch) room(p *cachedProposal, lim Limits) error {
+	if len(e.proposals) >= proposalsMax {
+		return refused("%d proposals wait already", proposalsMax)
+	}
+	size := len(p.encoded)
+	for i := range e.proposals {
+		size += len(e.proposals[i].encoded)
+	}
+	if size > lim.Message {
+		return refused("waiting proposals of %d bytes, more than %d", size, lim.Message)
+	}
+	return nil
 }
 
 // draft makes a proposal for this group; an own update comes with its secrets.

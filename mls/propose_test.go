@@ -126,11 +126,13 @@ func everyKind(t testing.TB) map[string]struct {
 	return map[string]kind{
 		"add":            {AddProposal(pub), func(s Summary) bool { return len(s.Added) == 1 && string(s.Added[0].Credential.Identity) == "newcomer" }},
 		"remove":         {RemoveProposal(3), func(s Summary) bool { return slices.Equal(leavesOf(s.Removed), []uint32{3}) }},
-		"external psk":   {ExternalPSKProposal([]byte("psk")), func(Summary) bool { return true }},
-		"resumption psk": {ResumptionPSKProposal(1), func(Summary) bool { return true }},
-		"reinit":         {ReInitProposal([]byte("next"), P256AES128, nil), func(s Summary) bool { return s.ReInit }},
+		"external psk":   {ExternalPSKProposal([]byte("psk")), func(s Summary) bool { return len(s.PSKs) == 1 && string(s.PSKs[0].ID) == "psk" }},
+		"resumption psk": {ResumptionPSKProposal(1), func(s Summary) bool { return len(s.PSKs) == 1 && s.PSKs[0].ID == nil && s.PSKs[0].Epoch == 1 }},
+		"reinit":         {ReInitProposal([]byte("next"), P256AES128, nil), func(s Summary) bool { return s.ReInit && s.Extensions == nil }},
 		"context extensions": {ContextExtensionsProposal([]Extension{{extRequiredCapabilities, []byte{0, 0, 2, 0, 1}}}),
-			func(Summary) bool { return true }},
+			func(s Summary) bool {
+				return len(s.Extensions) == 1 && s.Extensions[0].Type == extRequiredCapabilities && bytes.Equal(s.Extensions[0].Data, []byte{0, 0, 2, 0, 1})
+			}},
 		"custom": {CustomProposal(customType, []byte("data")), func(s Summary) bool {
 			return len(s.Custom) == 1 && s.Custom[0].Type == customType && string(s.Custom[0].Custom) == "data"
 		}},
@@ -554,5 +556,77 @@ func TestProposalsAreBounded(t *testing.T) {
 	}
 	if _, err := gb.Process(msg); !errors.Is(err, ErrRefused) {
 		t.Errorf("one more received: %v", err)
+	}
+}
+
+// TestProposalsAreBoundedInBytes: all that wait take no more than one message may.
+func TestProposalsAreBoundedInBytes(t *testing.T) {
+	_, _, ga, gb := pair(t, X25519AES128)
+	limit := ga.s.policy.Limits.Message
+	large := func(i int) ([]byte, error) {
+		return ga.Propose(CustomProposal(customType, append(make([]byte, limit/3), byte(i))))
+	}
+	for i := range 2 {
+		must(gb.Process(must(large(i))(t)))(t)
+	}
+	before := digest(t, ga)
+	if _, err := large(2); !errors.Is(err, ErrRefused) || digest(t, ga) != before {
+		t.Errorf("one more of our own: %v", err)
+	}
+	if err := ga.DropProposals(); err != nil {
+		t.Fatal(err)
+	}
+	msg := must(large(2))(t)
+	before = digest(t, gb)
+	if _, err := gb.Process(msg); !errors.Is(err, ErrRefused) || digest(t, gb) != before {
+		t.Errorf("one more received: %v", err)
+	}
+	must(gb.Process(must(ga.Propose(CustomProposal(customType, nil)))(t)))(t) // there is room for a small one
+}
+
+// TestProposedLeafIsValidated: who is proposed, or would be after an update, is the
+// validator's matter as soon as the proposal comes (7.3).
+func TestProposedLeafIsValidated(t *testing.T) {
+	known := func(*Policy) {}
+	c := newCircle(t, known, "bank", "phone")
+	pub, _ := newPerson(t, X25519AES128, "stranger").keyPackage(t, X25519AES128)
+	other := BasicCredential([]byte("stranger"))
+	for name, p := range map[string]Proposal{"add": AddProposal(pub), "update": UpdateProposal(LeafOptions{Credential: &other})} {
+		msg, err := c.groups[0].Propose(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := c.people[1].restore(t, c.groups[1])
+		if _, err := g.Process(msg); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		g = c.people[1].restore(t, c.groups[1])
+		g.s.validator = only("phone")
+		before := digest(t, g)
+		if _, err := g.Process(msg); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s of a stranger: %v", name, err)
+		}
+		if digest(t, g) != before {
+			t.Errorf("a refused %s changed the state", name)
+		}
+	}
+}
+
+// TestProposalIsTold: whoever allows a proposal sees what it would do.
+func TestProposalIsTold(t *testing.T) {
+	c := newCircle(t, capable, "bank", "phone")
+	for name, k := range map[string]struct {
+		proposal Proposal
+		told     func(ProposalReceived) bool
+	}{
+		"psk":    {ExternalPSKProposal([]byte("psk")), func(p ProposalReceived) bool { return p.PSK != nil && string(p.PSK.ID) == "psk" }},
+		"reinit": {ReInitProposal([]byte("next"), P256AES128, nil), func(p ProposalReceived) bool { return p.Next != nil && string(p.Next.GroupID) == "next" }},
+		"context": {ContextExtensionsProposal([]Extension{{extRequiredCapabilities, []byte{0, 0, 0}}}),
+			func(p ProposalReceived) bool { return len(p.Extensions) == 1 && p.PSK == nil && p.Next == nil }},
+	} {
+		msg := must(c.groups[0].Propose(k.proposal))(t)
+		if ev := must(c.groups[1].Process(msg))(t); !k.told(ev.(ProposalReceived)) {
+			t.Errorf("%s: %+v", name, ev)
+		}
 	}
 }

@@ -1,5 +1,7 @@
 package mls
 
+import "bytes"
+
 // PSKType and ResumptionPSKUsage, 8.4.
 const (
 	pskExternal   = 1
@@ -48,6 +50,21 @@ func (x *pskID) write(w *writer) {
 	w.vec(x.nonce)
 }
 
+// A PSK names a pre-shared key that a Commit injects: an external one by its ID or,
+// where that is nil, the resumption key of an Epoch of a group.
+type PSK struct {
+	ID      []byte
+	GroupID []byte
+	Epoch   uint64
+}
+
+func (x *pskID) public() PSK {
+	if x.kind == pskExternal {
+		return PSK{ID: append([]byte{}, x.id...)}
+	}
+	return PSK{GroupID: bytes.Clone(x.groupID), Epoch: x.epoch}
+}
+
 // readPSKs reads the psks of a GroupSecrets.
 func readPSKs(r *reader) (out []pskID) {
 	r.list(func(r *reader) {
@@ -61,8 +78,14 @@ func readPSKs(r *reader) (out []pskID) {
 // isOrigin says that a key is the link from one group to another, 11.2 and 11.3.
 func (x *pskID) isOrigin() bool { return x.kind == pskResumption && x.usage != usageApplication }
 
+// psksMax is as many pre-shared keys as PSKLabel can count, 8.4.
+const psksMax = 1<<16 - 1
+
 // pskSecret folds pre-shared keys into one secret, 8.4; without any it is zero.
 func (c *cryptoSuite) pskSecret(ids []pskID, lookup func(pskID) ([]byte, error)) ([]byte, error) {
+	if len(ids) > psksMax {
+		return nil, refused("%d pre-shared keys, more than %d", len(ids), psksMax)
+	}
 	secret := c.zero()
 	for i, id := range ids {
 		if len(id.nonce) != c.nh() {

@@ -54,11 +54,7 @@ func (g *Group) Reinitialised() *Reinitialisation {
 }
 
 func (x *reInit) public() *Reinitialisation {
-	out := &Reinitialisation{GroupID: bytes.Clone(x.groupID), Version: x.version, Suite: Suite(x.suite)}
-	for _, e := range x.extensions {
-		out.Extensions = append(out.Extensions, Extension{e.kind, bytes.Clone(e.data)})
-	}
-	return out
+	return &Reinitialisation{bytes.Clone(x.groupID), x.version, Suite(x.suite), x.extensions.public()}
 }
 
 // ResumeOptions say who goes along into a group made from another.
@@ -132,6 +128,9 @@ func (g *Group) Branch(groupID []byte, c Credential, sg Signer, v Validator, p P
 // never stored; so do the extensions that the group starts with.
 func (g *Group) resume(old *epoch, usage uint8, ext extensions, store Store, o ResumeOptions) (welcome []byte, err error) {
 	e := g.cur()
+	if err := ext.validateSenders(g.s.validator, g.s.policy.Limits.Items); err != nil {
+		return nil, err
+	}
 	e.context.extensions = ext
 	e.encoded = e.context.encode()
 	e.origin = &origin{old: old, psk: old.keys.resumption,
@@ -211,12 +210,7 @@ func (o *origin) checkReInit(ctx *groupContext, t *tree, v Validator) error {
 	case !bytes.Equal(encode(ctx.extensions.write), encode(r.extensions.write)):
 		return refused("reinitialised group has other extensions than were announced")
 	}
-	for i := range o.old.tree.leaves() {
-		if before := o.old.tree.leaf(i); before != nil && !t.anyLeaf(func(after *leafNode) bool { return sameClient(v, before, after) }) {
-			return refused("member at leaf %d is not in the reinitialised group", i)
-		}
-	}
-	return nil
+	return o.old.tree.eachIn(t, "member at leaf %d is not in the reinitialised group", func(before, after *leafNode) error { return before.validateSuccessor(v, after) })
 }
 
 // checkBranch: the subgroup has the parameters of the group and no member that the
@@ -228,25 +222,49 @@ func (o *origin) checkBranch(ctx *groupContext, t *tree, v Validator) error {
 	case ctx.suite != o.old.context.suite:
 		return refused("subgroup has suite %d, the group has %d", ctx.suite, o.old.context.suite)
 	}
-	for i := range t.leaves() {
-		if after := t.leaf(i); after != nil && !o.old.tree.anyLeaf(func(before *leafNode) bool { return sameClient(v, before, after) }) {
-			return refused("leaf %d of the subgroup is no member of the group", i)
+	return t.eachIn(o.old.tree, "leaf %d of the subgroup is no member of the group", func(after, before *leafNode) error { return before.validateSuccessor(v, after) })
+}
+
+// successorsMax bounds how often one join asks the validator whether two leaves
+// are the same client: whoever made the new group chose how many there are.
+const successorsMax = 1 << 16
+
+// eachIn holds every leaf of t to present a client that other has, 11.3: the
+// credential is the same, or the application says that one succeeds the other. The
+// refusal names the leaf that does not. It asks about the leaf in the same place first, where a group that was only renewed
+// has the same member.
+func (t *tree) eachIn(other *tree, refusal string, same func(l, there *leafNode) error) error {
+	known := make(map[string]bool)
+	for i := range other.leaves() {
+		if l := other.leaf(i); l != nil {
+			known[string(encode(l.credential.write))] = true
 		}
+	}
+	asked := 0
+	has := func(i uint32, l *leafNode) bool {
+		for j := range other.leaves() {
+			there := other.leaf((i + j) % other.leaves())
+			if there == nil {
+				continue
+			}
+			if asked++; asked > successorsMax {
+				return false
+			}
+			if same(l, there) == nil {
+				return true
+			}
+		}
+		return false
+	}
+	for i := range t.leaves() {
+		l := t.leaf(i)
+		if l == nil || known[string(encode(l.credential.write))] || has(i, l) {
+			continue
+		}
+		if asked > successorsMax {
+			return refused("more than %d questions about who succeeds whom", successorsMax)
+		}
+		return refused(refusal, i)
 	}
 	return nil
-}
-
-func (t *tree) anyLeaf(is func(*leafNode) bool) bool {
-	for i := range t.leaves() {
-		if l := t.leaf(i); l != nil && is(l) {
-			return true
-		}
-	}
-	return false
-}
-
-// sameClient says that two leaves present the same client, 11.3: the credential is
-// the same, or the application says that one succeeds the other.
-func sameClient(v Validator, before, after *leafNode) bool {
-	return before.validateSuccessor(v, after) == nil
 }

@@ -256,6 +256,10 @@ func TestReInitIsRefused(t *testing.T) {
 		return err
 	}
 	because(t, "an extension that nobody supports", make(old[0], ResumeOptions{KeyPackages: pubs[1:]}), ErrRefused, "does not support")
+	server := newPerson(t, P256AES128, "server")
+	_, old = closedTrio(t, X25519AES128, P256AES128, []Extension{senderList(server)})
+	_, _, err := old[0].ReInit(again[0].credential(), again[0].signer, binding{"server": nil}, again[0].policy, ResumeOptions{KeyPackages: pubs[1:]})
+	because(t, "an external sender who is not valid", err, ErrRefused, "external sender")
 	_, old = closedTrio(t, X25519AES128, P256AES128, nil)
 	_, open := trio(t, X25519AES128)
 	_, wrong := newPerson(t, X25519AES128, "phone").keyPackage(t, X25519AES128)

@@ -404,28 +404,3 @@ func TestForwardSecrecyOverEpochs(t *testing.T) {
 		}
 	}
 }
-
-// TestResumptionKeysAreOverwritten: a resumption key that is no longer kept is gone
-// from memory and from the state, and with the group all are.
-func TestResumptionKeysAreOverwritten(t *testing.T) {
-	c := newCircle(t, func(p *Policy) { p.PastResumption = 1 }, "bank", "phone")
-	for _, removed := range []bool{false, true} {
-		c.commit(0, CommitOptions{})
-		key := c.groups[1].cur().past[0].psk
-		kept := bytes.Clone(key)
-		if !bytes.Contains(must(c.groups[1].Marshal())(t), kept) {
-			t.Fatal("the key is not kept: this test sees nothing")
-		}
-		if removed {
-			mustFollow(t, c.groups[1], must(c.groups[0].Remove(1))(t).Commit)
-		} else {
-			c.commit(0, CommitOptions{})
-			if bytes.Contains(must(c.groups[1].Marshal())(t), kept) {
-				t.Error("the state holds it still")
-			}
-		}
-		if !bytes.Equal(key, make([]byte, len(key))) {
-			t.Errorf("removed %v: the key stays in memory", removed)
-		}
-	}
-}

@@ -188,6 +188,12 @@ func (t *secretTree) accept(d descent, content uint8, after ratchet) {
 	if r.next != after.next {
 		clear(r.secret)
 	}
+	for _, k := range r.skipped { // taken or evicted, the oldest first
+		if len(after.skipped) > 0 && k.generation >= after.skipped[0].generation {
+			break
+		}
+		clear(k.key)
+	}
 	*r = after
 }
 

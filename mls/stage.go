@@ -4,7 +4,8 @@ import "slices"
 
 // Staged is a Commit that has not taken effect: one that was made ([Group.Commit])
 // or received ([Group.Process]). [Group.Apply] enters its epoch. A Staged that is
-// not applied is simply dropped.
+// not applied is simply dropped, and better soon: it holds the secrets of the epoch
+// that it would start, which are in memory until it is collected.
 type Staged struct {
 	// Commit goes to the other members, Welcome to those it adds (nil if none);
 	// both must be stored with the group that results before either is sent.
@@ -39,6 +40,12 @@ type Summary struct {
 	// Updated are members whose leaf is replaced, as they are afterwards: by an
 	// update, or the committer by the path of its Commit.
 	Updated []Member
+	// Extensions are all of the group's context from now on, if the Commit replaces
+	// them; nil if not. They say what members must support and who may propose from
+	// outside.
+	Extensions []Extension
+	// PSKs are the pre-shared keys that it injects, in order.
+	PSKs []PSK
 	// Custom are the proposals of private-use types.
 	Custom []ProposalReceived
 	// ReInit says that the group ends and goes on as another one, Next.
@@ -68,6 +75,12 @@ func (e *epoch) summary(n *plan, committer sender, path *updatePath, aad []byte)
 		if !external {
 			sum.Updated = append(sum.Updated, memberOf(r.leaf, r.after))
 		}
+	}
+	if n.newContext {
+		sum.Extensions = n.extensions.public()
+	}
+	for i := range n.psks {
+		sum.PSKs = append(sum.PSKs, n.psks[i].public())
 	}
 	if n.reInit != nil {
 		sum.Next = n.reInit.public()

@@ -284,7 +284,7 @@ func readTree(b []byte, lim Limits) (*tree, error) {
 	err := decode(b, lim.Items, func(r *reader) {
 		r.list(func(r *reader) {
 			n := t.readNode(r)
-			if t.nodes = append(t.nodes, n); uint32(len(t.nodes)) > 2*lim.Leaves {
+			if t.nodes = append(t.nodes, n); uint32(len(t.nodes)) > nodeCount(lim.Leaves) {
 				r.fail("more than %d leaves", lim.Leaves)
 			}
 		})

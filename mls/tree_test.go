@@ -131,7 +131,15 @@ func TestTreeIsChecked(t *testing.T) {
 	if err := honest.validate(cs, id, requiredCapabilities{extensions: []uint16{0xf00d}}); !errors.Is(err, ErrRefused) {
 		t.Errorf("required extension: %v", err)
 	}
-	if err := honest.validate(cs, id, requiredCapabilities{credentials: []uint16{CredentialX509}, extensions: []uint16{1, 5}, proposals: []uint16{7}}); err != nil {
+	usual, err := (extensions{{extRequiredCapabilities, encode(func(w *writer) {
+		w.u16list([]uint16{1, 5})
+		w.u16list([]uint16{7})
+		w.u16list([]uint16{CredentialX509})
+	})}}).required(DefaultLimits().Items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := honest.validate(cs, id, usual); err != nil {
 		t.Errorf("what we support and what is default: %v", err)
 	}
 }
@@ -349,5 +357,20 @@ func TestMLSPP430_EmptyLeftSubtree(t *testing.T) {
 	}
 	if err := fresh.validateParents(suite1); err != nil {
 		t.Errorf("after another came and committed: %v", err)
+	}
+}
+
+// TestWidestTree: a tree of as many leaves as the limit says is read, and none with
+// a node more, which would make it twice as wide.
+func TestWidestTree(t *testing.T) {
+	l := newPerson(t, X25519AES128, "bank").create(t, X25519AES128).cur().tree.leaf(0)
+	tr := &tree{nodes: make([]node, 7)}
+	tr.nodes[6].leaf = l
+	if got, err := readTree(tr.encode(), Limits{Leaves: 4, Items: 100}); err != nil || got.leaves() != 4 {
+		t.Fatal(err)
+	}
+	tr.nodes = append(tr.nodes, node{parent: &parentNode{encryptionKey: l.encryptionKey}})
+	if _, err := readTree(tr.encode(), Limits{Leaves: 4, Items: 100}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a node more: %v", err)
 	}
 }

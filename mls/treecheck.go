@@ -137,14 +137,15 @@ func (t *tree) storedParentHash(x nodeIndex) []byte {
 func (t *tree) supports(group extensions) error {
 	for _, e := range group {
 		switch e.kind {
-		case extRequiredCapabilities, extExternalSenders:
-			continue
 		case extApplicationID, extRatchetTree, extExternalPub:
 			return refused("extension type %d does not belong into a group's context", e.kind)
 		}
-		for i := range t.leaves() {
-			if l := t.leaf(i); l != nil && !slices.Contains(l.capabilities.extensions, e.kind) {
-				return refused("leaf %d does not support group extension %d", i, e.kind)
+	}
+	wanted := slices.DeleteFunc(group.kinds(), isDefaultExtension)
+	for i := range t.leaves() {
+		if l := t.leaf(i); l != nil {
+			if e, lacks := missing(l.capabilities.extensions, wanted); lacks {
+				return refused("leaf %d does not support group extension %d", i, e)
 			}
 		}
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // climb derives the private keys of node from and of every non-blank node above
-// it, checks them against the tree, and returns the commit secret, 7.4.
+// it, checks them against the tree, and returns the commit secret, 7.4. It uses the
+// path secret up.
 func (t *tree) climb(cs *cryptoSuite, from nodeIndex, pathSecret []byte, privs map[nodeIndex][]byte) ([]byte, error) {
 	x, root := from, t.root()
 	for {
@@ -21,7 +22,9 @@ func (t *tree) climb(cs *cryptoSuite, from nodeIndex, pathSecret []byte, privs m
 				return nil, refused("path secret does not make the key of node %d", x)
 			}
 			privs[x] = priv
-			pathSecret = cs.derive(pathSecret, "path")
+			above := cs.derive(pathSecret, "path")
+			clear(pathSecret)
+			pathSecret = above
 		}
 		if x == root {
 			return pathSecret, nil
@@ -115,6 +118,13 @@ type freshPath struct {
 	commit  []byte   // commit secret
 	leaf    *leafNode
 	privs   map[nodeIndex][]byte
+}
+
+// forget overwrites the path secrets, once they are sealed to all who get one.
+func (f *freshPath) forget() {
+	for _, s := range f.secrets {
+		clear(s)
+	}
 }
 
 // newPath draws new keys for a member's leaf and filtered path and puts them

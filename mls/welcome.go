@@ -34,6 +34,12 @@ func (x *groupSecrets) write(w *writer) {
 	})
 }
 
+// forget overwrites the secrets once an epoch was derived from them.
+func (x *groupSecrets) forget() {
+	clear(x.joiner)
+	clear(x.pathSecret)
+}
+
 // encryptedSecrets is EncryptedGroupSecrets, 12.4.3.1.
 type encryptedSecrets struct {
 	newMember []byte // KeyPackageRef
@@ -158,10 +164,12 @@ func (j *joining) join(w *welcome) (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer secrets.forget()
 	psk, err := j.pskSecret(secrets.psks)
 	if err != nil {
 		return nil, err
 	}
+	defer clear(psk)
 	member := cs.memberSecret(secrets.joiner, psk)
 	defer clear(member)
 	gi, err := w.openGroupInfo(cs, member, j.p.Limits.Items)
@@ -225,7 +233,7 @@ func (j *joining) pskSecret(ids []pskID) (_ []byte, err error) {
 func (j *joining) privateKeys(t *tree, own, signer uint32, pathSecret []byte) (map[nodeIndex][]byte, error) {
 	privs := map[nodeIndex][]byte{leafNodeIndex(own): bytes.Clone(j.k.leaf)}
 	if pathSecret == nil {
-		return privs, nil
+		return privs, t.coveredBy(privs, own)
 	}
 	if signer == own {
 		return nil, refused("the joiner signed its own welcome")
@@ -234,6 +242,20 @@ func (j *joining) privateKeys(t *tree, own, signer uint32, pathSecret []byte) (m
 	if t.nodes[from].blank() {
 		return nil, refused("path secret for a blank node")
 	}
-	_, err := t.climb(j.k.suite, from, pathSecret, privs)
-	return privs, err
+	if _, err := t.climb(j.k.suite, from, pathSecret, privs); err != nil {
+		return nil, err
+	}
+	return privs, t.coveredBy(privs, own)
+}
+
+// coveredBy says that a member has the key of every node above its leaf, or stands
+// among the node's unmerged leaves (4.1.2, 7.4). Whoever lacks one could not follow
+// the others.
+func (t *tree) coveredBy(privs map[nodeIndex][]byte, own uint32) error {
+	for _, x := range t.direct(own) {
+		if p := t.nodes[x].parent; p != nil && privs[x] == nil && !contains(p.unmerged, own) {
+			return refused("welcome without the key of node %d", x)
+		}
+	}
+	return nil
 }

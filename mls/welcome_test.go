@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -434,6 +435,60 @@ func TestSecretsDoNotPrint(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestGroupInfoIsGreased: every GroupInfo has one extension that means nothing
+// (12.4.3), and the group's context none, where it would keep everybody out (13.5).
+func TestGroupInfoIsGreased(t *testing.T) {
+	x := invite(t, X25519AES128)
+	for name, msg := range map[string][]byte{
+		"of a commit": x.staged.GroupInfo,
+		"asked for":   must(x.group.GroupInfo(GroupInfoOptions{External: true, WithoutTree: true}))(t),
+	} {
+		m, err := readMessage(msg, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		grease := slices.DeleteFunc(m.groupInfo.extensions.kinds(), func(k uint16) bool { return !slices.Contains(greaseValues(), k) })
+		if len(grease) != 1 || len(m.groupInfo.context.extensions) != 0 {
+			t.Errorf("group info %s: extensions %v, context %v", name, m.groupInfo.extensions.kinds(), m.groupInfo.context.extensions)
+		}
+	}
+}
+
+// TestWelcomeHasTheKeysAboveUs: a joiner gets the secret of the path that the Commit
+// made, and it makes the keys of the tree (12.4.3.1).
+func TestWelcomeHasTheKeysAboveUs(t *testing.T) {
+	people, groups := trio(t, X25519AES128)
+	x := &invited{bank: people[0], phone: newPerson(t, X25519AES128, "watch")}
+	x.pub, x.secrets = x.phone.keyPackage(t, X25519AES128)
+	x.staged = must(groups[0].Commit(CommitOptions{Proposals: []Proposal{AddProposal(x.pub)}}))(t)
+	reseal := func(change func(*groupSecrets)) []byte {
+		m, err := readMessage(x.staged.Welcome, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := m.welcome
+		s := must(w.openSecrets(x.secrets.k(), 100))(t)
+		change(s)
+		if w.secrets[0].sealed, err = suite1.seal(x.secrets.k().kp.initKey, "Welcome", w.groupInfo, encode(s.write)); err != nil {
+			t.Fatal(err)
+		}
+		return writeMessage(wireWelcome, w.write)
+	}
+	if _, err := x.join(reseal(func(*groupSecrets) {})); err != nil {
+		t.Fatalf("the honest welcome, remade: %v", err)
+	}
+	for name, change := range map[string]func(*groupSecrets){
+		"no path secret":      func(s *groupSecrets) { s.pathSecret = nil },
+		"another path secret": func(s *groupSecrets) { s.pathSecret[0] ^= 1 },
+		"another joiner":      func(s *groupSecrets) { s.joiner[0] ^= 1 },
+		"a key nobody has":    func(s *groupSecrets) { s.psks = []pskID{{kind: pskExternal, nonce: suite1.zero()}} },
+	} {
+		if _, err := x.join(reseal(change)); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
