@@ -22,12 +22,12 @@ func (w *world) info() []byte {
 // join lets somebody in by an external Commit.
 func (w *world) join(p *member, resync *uint32) {
 	o := mls.ExternalOptions{Resync: resync}
+	d := &effect{added: []*newcomer{{member: p}}, path: true}
 	if w.flip("with a psk") {
-		o.PSKs = [][]byte{[]byte("psk")}
+		o.PSKs, d.psks = [][]byte{[]byte("psk")}, 1
 	}
 	g, msg, err := mls.ExternalJoin(w.info(), nil, mls.BasicCredential([]byte(p.name)), p.signer, names{}, p.policy, o)
 	w.must(err, "%s enters", p.name)
-	d := &effect{added: []*newcomer{{member: p}}, path: true}
 	if resync != nil {
 		d.removed = []uint32{*resync}
 	}
@@ -133,6 +133,7 @@ func (w *world) reInit() {
 	})
 	w.outside = slices.DeleteFunc(w.outside, func(m *member) bool { return m.out })
 	w.id, w.epoch, w.leaves, w.log, w.asked, w.members = id, 1, nil, nil, nil, nil
+	w.outsider, w.listed = newSigner(w), false
 	for i, n := range made {
 		w.leaves = append(w.leaves, n.name)
 		n.begin(w, n.g, uint32(i))

@@ -157,7 +157,8 @@ func (w *world) summary(s *mls.Summary, h *handshake) {
 		slices.Sort(list)
 	}
 	if s.Epoch != h.epoch+1 || s.Committer != h.does.committer || s.External != (h.by == nil) || !slices.Equal(added, wantAdded) ||
-		!slices.Equal(removed, h.does.removed) || !slices.Equal(updated, want) || len(s.Custom) != h.does.custom {
+		!slices.Equal(removed, h.does.removed) || !slices.Equal(updated, want) || len(s.Custom) != h.does.custom ||
+		len(s.PSKs) != h.does.psks || (s.Extensions != nil) != (h.does.context != nil) {
 		w.Fatalf("commit in epoch %d by leaf %d: %+v\nby the model it adds %v, removes %v, updates %v", h.epoch, h.does.committer, *s, wantAdded, h.does.removed, want)
 	}
 }
@@ -184,7 +185,9 @@ func (w *world) ask(by *member, byValue bool) *asked {
 	case kind == 5:
 		a.context = true
 		var ext []mls.Extension
-		if w.flip("extensions") {
+		if a.lists = w.flip("external senders"); a.lists {
+			ext = append(ext, mls.ExternalSenders(mls.ExternalSender{SignatureKey: w.outsider.Public(), Credential: mls.BasicCredential([]byte("outsider"))}))
+		} else if w.flip("extensions") {
 			ext = []mls.Extension{mls.RequiredCapabilities(nil, []uint16{modelProposal}, nil), {Type: modelExtension, Data: []byte(w.id)}}
 		}
 		a.proposal = mls.ContextExtensionsProposal(ext)
@@ -193,6 +196,7 @@ func (w *world) ask(by *member, byValue bool) *asked {
 		w.named++ // the same proposal twice would be one
 		a.proposal = mls.CustomProposal(modelProposal, fmt.Appendf(nil, "%d", w.named))
 	default:
+		a.psk = true
 		a.proposal = mls.ExternalPSKProposal([]byte("psk"))
 	}
 	return a
@@ -267,6 +271,33 @@ func (w *world) propose() {
 	}
 }
 
+// proposeFromOutside: a sender that the group lists proposes, or one that it does
+// not list is refused.
+func (w *world) proposeFromOutside() {
+	a := &asked{proposal: mls.ExternalPSKProposal([]byte("psk")), psk: true}
+	if w.flip("remove") {
+		leaf := w.someLeaf(&member{leaf: 1 << 20})
+		a = &asked{proposal: mls.RemoveProposal(leaf), remove: &leaf}
+	} else if w.room() > 0 && w.flip("add") {
+		a = w.asksAdd()
+	}
+	msg, err := mls.ExternalProposal([]byte(w.id), w.epoch, w.suite, 0, a.proposal, w.outsider)
+	w.must(err, "propose from outside")
+	if !w.listed {
+		m := pick(w, "who is asked", w.members)
+		w.catchUp(m)
+		w.unchanged(m, "a sender that is not listed", func() {
+			if _, err := m.g.Process(msg); !errors.Is(err, mls.ErrRefused) {
+				w.Fatalf("%s takes a proposal of a sender that is not listed: %v", m.name, err)
+			}
+		})
+		return
+	}
+	w.note("external sender")
+	w.asked = append(w.asked, a)
+	w.log = append(w.log, &handshake{msg: msg, epoch: w.epoch, ask: a})
+}
+
 // askFromOutside: somebody asks to be added.
 func (w *world) askFromOutside() {
 	if w.room() <= 0 {
@@ -287,7 +318,7 @@ func (w *world) effectOf(by *member, own []*asked, o mls.CommitOptions) *effect 
 	if !o.OnlyOwn {
 		list = append(list, w.together(by, own)...)
 	}
-	updates, context := make(map[uint32]*asked), false
+	updates := make(map[uint32]*asked)
 	for _, a := range list {
 		switch {
 		case a.remove != nil:
@@ -295,9 +326,14 @@ func (w *world) effectOf(by *member, own []*asked, o mls.CommitOptions) *effect 
 		case a.update:
 			updates[a.by] = a
 		}
-		context = context || a.context
+		if a.context {
+			d.context = a
+		}
 		if a.custom {
 			d.custom++
+		}
+		if a.psk {
+			d.psks++
 		}
 	}
 	for _, a := range w.asked { // received ones come first
@@ -316,7 +352,7 @@ func (w *world) effectOf(by *member, own []*asked, o mls.CommitOptions) *effect 
 			d.signers[leaf] = a.signer
 		}
 	}
-	d.path = len(list) == 0 || len(d.removed) > 0 || len(d.updated) > 0 || context
+	d.path = len(list) == 0 || len(d.removed) > 0 || len(d.updated) > 0 || d.context != nil
 	w.leavesAfter(d)
 	return d
 }
@@ -452,7 +488,7 @@ func (w *world) fromThePast(by *member, own []*asked, o *mls.CommitOptions) []*a
 		return own
 	}
 	w.note("kept from the past")
-	return append(own, &asked{by: by.leaf, proposal: mls.ResumptionPSKProposal(since)})
+	return append(own, &asked{by: by.leaf, psk: true, proposal: mls.ResumptionPSKProposal(since)})
 }
 
 func (w *world) commit() {
@@ -512,6 +548,9 @@ func (w *world) take(by *member, a *attempt) {
 func (w *world) moves(h *handshake) {
 	w.log = append(w.log, h)
 	w.epoch, w.asked, w.leaves = w.epoch+1, nil, h.does.leaves
+	if h.does.context != nil {
+		w.listed = h.does.context.lists
+	}
 	for _, leaf := range h.does.removed {
 		at := slices.IndexFunc(w.members, func(m *member) bool { return m.leaf == leaf })
 		m := w.members[at]

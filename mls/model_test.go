@@ -66,7 +66,7 @@ func TestModel(t *testing.T) {
 			"forge": w.forge, "forge handshake": w.forgeHandshake, "follow": w.followOne, "all follow": w.followAll, "propose": w.propose,
 			"commit": w.commit, "commit again": w.commit, "two commits": w.twoCommits, "enter": w.enter, "resync": w.resync,
 			"restart": w.restart, "skip": w.skip, "old handshake": w.oldHandshake, "broken store": w.brokenStore,
-			"branch": w.branch, "reinit": w.reInit, "skip more": w.skip, "ask from outside": w.askFromOutside,
+			"branch": w.branch, "reinit": w.reInit, "skip more": w.skip, "ask from outside": w.askFromOutside, "propose from outside": w.proposeFromOutside,
 		} {
 			actions[name] = func(*rapid.T) { act() }
 		}
@@ -79,7 +79,7 @@ func TestModel(t *testing.T) {
 		}
 	})
 	for _, what := range []string{"opened", "opened late", "of a past epoch", "replay", "wrong epoch", "wrong group", "too far", "evicted", "own",
-		"stale", "removed", "branch", "reinit", "resync", "crash", "two commits", "between", "kept from the past"} {
+		"stale", "removed", "branch", "reinit", "resync", "crash", "external sender", "two commits", "between", "kept from the past"} {
 		if met[what] == 0 && drawn && !t.Failed() {
 			t.Errorf("no history had %q: this test sees less than it says", what)
 		}
@@ -104,17 +104,19 @@ func (names) Successor(before, after mls.Credential) error {
 // way between them.
 type world struct {
 	*rapid.T
-	suite   mls.Suite
-	id      string
-	epoch   uint64
-	leaves  []string  // names by leaf, "" is blank
-	members []*member // of the newest epoch; some have not come so far
-	outside []*member // removed or left behind, with the state they had
-	log     []*handshake
-	asked   []*asked // proposals of this epoch, in order
-	letters []*letter
-	named   int // people, groups and proposals so far
-	met     map[string]int
+	suite    mls.Suite
+	id       string
+	epoch    uint64
+	leaves   []string  // names by leaf, "" is blank
+	members  []*member // of the newest epoch; some have not come so far
+	outside  []*member // removed or left behind, with the state they had
+	log      []*handshake
+	asked    []*asked // proposals of this epoch, in order
+	letters  []*letter
+	outsider mls.Signer // whom a context may list as external sender
+	listed   bool       // that it does
+	named    int        // people, groups and proposals so far
+	met      map[string]int
 }
 
 // member is one view of the group and what the model knows of it.
@@ -178,7 +180,9 @@ type asked struct {
 	update   bool
 	signer   mls.Signer // of an update that changes it
 	context  bool
+	lists    bool // an external sender, in the context
 	custom   bool
+	psk      bool
 }
 
 type newcomer struct {
@@ -195,6 +199,8 @@ type effect struct {
 	updated   []uint32              // by proposals
 	signers   map[uint32]mls.Signer // new ones, by leaf
 	custom    int
+	psks      int
+	context   *asked // that replaces it, or nil
 	path      bool
 	leaves    []string // afterwards
 	joins     []uint32 // leaves of added
@@ -236,7 +242,7 @@ func (w *world) found(id string) {
 	m := w.person("")
 	g, err := mls.Create(w.suite, []byte(id), mls.BasicCredential([]byte(m.name)), m.signer, names{}, m.policy)
 	w.must(err, "create")
-	w.id, w.epoch, w.leaves, w.log, w.asked = id, 0, []string{m.name}, nil, nil
+	w.id, w.epoch, w.leaves, w.log, w.asked, w.outsider = id, 0, []string{m.name}, nil, nil, newSigner(w)
 	m.begin(w, g, 0)
 	w.members = []*member{m}
 }
