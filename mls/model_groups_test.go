@@ -11,12 +11,18 @@ import (
 
 // How members of the model enter from outside, and how groups follow from groups.
 
-func (w *world) info() []byte {
+// info describes the group for an outsider, with the tree in it or apart.
+func (w *world) info() (groupInfo, tree []byte) {
 	m := pick(w, "who describes the group", w.members)
 	w.catchUp(m)
-	gi, err := m.g.GroupInfo(mls.GroupInfoOptions{External: true})
+	o := mls.GroupInfoOptions{External: true, WithoutTree: w.flip("tree apart")}
+	groupInfo, err := m.g.GroupInfo(o)
 	w.must(err, "group info")
-	return gi
+	if o.WithoutTree {
+		tree, err = m.g.RatchetTree()
+		w.must(err, "ratchet tree")
+	}
+	return groupInfo, tree
 }
 
 // join lets somebody in by an external Commit.
@@ -26,7 +32,8 @@ func (w *world) join(p *member, resync *uint32) {
 	if w.flip("with a psk") {
 		o.PSKs, d.psks = [][]byte{[]byte("psk")}, 1
 	}
-	g, msg, err := mls.ExternalJoin(w.info(), nil, mls.BasicCredential([]byte(p.name)), p.signer, names{}, p.policy, o)
+	gi, tree := w.info()
+	g, msg, err := mls.ExternalJoin(gi, tree, mls.BasicCredential([]byte(p.name)), p.signer, names{}, p.policy, o)
 	w.must(err, "%s enters", p.name)
 	if resync != nil {
 		d.removed = []uint32{*resync}

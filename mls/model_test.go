@@ -348,6 +348,11 @@ func (w *world) agree() {
 		if !bytes.Equal(m.g.EpochAuthenticator(), first.g.EpochAuthenticator()) || !bytes.Equal(m.g.TreeHash(), first.g.TreeHash()) {
 			w.Fatalf("%s and %s see different groups", m.name, first.name)
 		}
+		exported, err := m.g.Export("model", []byte(w.id), 16)
+		w.must(err, "export")
+		if same, err := first.g.Export("model", []byte(w.id), 16); err != nil || !bytes.Equal(exported, same) {
+			w.Fatalf("%s and %s export different secrets: %v", m.name, first.name, err)
+		}
 		var want []string
 		for leaf, name := range w.leaves {
 			if name != "" {
@@ -586,8 +591,8 @@ func (w *world) restart() {
 // all the same, only a restart tells.
 func (w *world) brokenStore() {
 	var in []*member
-	for _, m := range w.members {
-		if m.store != nil && m.waiting == 0 {
+	for _, m := range w.everybody() {
+		if m.store != nil && m.waiting == 0 && !m.out && m.id == w.id {
 			in = append(in, m)
 		}
 	}
@@ -625,6 +630,7 @@ func (w *world) crashed(m *member, made bool, next *handshake) {
 		if _, err := mls.Load(m.signer, names{}, m.policy); err == nil {
 			w.Fatalf("%s is removed and loaded", m.name)
 		}
+		w.note("crash at the end")
 		w.must(m.g.SkipTo(m.sent+1), "go on as if nothing had been done")
 		m.sent++
 		return
