@@ -46,16 +46,15 @@ func TestModel(t *testing.T) {
 	}
 	drawn := true // as much as the test asks for
 	for name, n := range map[string]int{"rapid.checks": histories, "rapid.steps": steps} {
-		given := false
-		flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-		if drawn = drawn && !given; given {
+		f := flag.Lookup(name)
+		if f.Value.String() != f.DefValue {
+			drawn = false
 			continue
 		}
-		before := flag.Lookup(name).Value.String()
 		if err := flag.Set(name, fmt.Sprint(n)); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = flag.Set(name, before) })
+		t.Cleanup(func() { _ = flag.Set(name, f.DefValue) })
 	}
 	met := make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
