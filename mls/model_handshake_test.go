@@ -1,6 +1,7 @@
 package mls_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -148,6 +149,9 @@ func (w *world) summary(s *mls.Summary, h *handshake) {
 	}
 	for _, x := range s.Updated {
 		updated = append(updated, x.Leaf)
+		if sg := h.does.signers[x.Leaf]; sg != nil && !bytes.Equal(sg.Public(), x.SignatureKey) {
+			w.Fatalf("commit in epoch %d: leaf %d has another signature key than it was to have", h.epoch, x.Leaf)
+		}
 	}
 	want := slices.Clone(h.does.updated)
 	if h.does.path && !s.External {
@@ -185,7 +189,7 @@ func (w *world) ask(by *member, byValue bool) *asked {
 	case kind == 5:
 		a.context = true
 		var ext []mls.Extension
-		if a.lists = w.flip("external senders"); a.lists {
+		if a.lists = w.number("external senders", 0, 2) > 0; a.lists {
 			ext = append(ext, mls.ExternalSenders(mls.ExternalSender{SignatureKey: w.outsider.Public(), Credential: mls.BasicCredential([]byte("outsider"))}))
 		} else if w.flip("extensions") {
 			ext = []mls.Extension{mls.RequiredCapabilities(nil, []uint16{modelProposal}, nil), {Type: modelExtension, Data: []byte(w.id)}}
@@ -252,8 +256,11 @@ func (w *world) sender(what string) *member {
 }
 
 func (w *world) propose() {
+	m := w.sender("proposer")
 	for range w.number("proposals", 1, 3) {
-		m := w.sender("proposer")
+		if m.sealed >= modelHandshake {
+			return
+		}
 		a := w.ask(m, false)
 		msg, err := m.g.Propose(a.proposal)
 		w.must(err, "%s proposes", m.name)

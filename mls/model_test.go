@@ -20,7 +20,7 @@ import (
 const (
 	modelMembers       = 20 // at most, in a group
 	modelStart         = 8  // at most, at the beginning
-	modelHistories     = 80
+	modelHistories     = 100
 	modelHistoriesLong = 2000 // SEALPOST_LONG=1
 	modelSteps         = 40   // of one history, on average
 	modelStepsLong     = 120
@@ -368,27 +368,37 @@ func (w *world) agree() {
 	}
 }
 
-// protect: a member sends a letter, unless proposals wait.
+// protect: a member sends letters, unless proposals wait.
 func (w *world) protect() {
 	m := pick(w, "sender", w.members)
 	for range w.number("messages", 1, 6) {
-		text := fmt.Sprintf("%s %d/%d", m.name, m.epoch, m.sent)
-		if m.waiting > 0 {
-			w.unchanged(m, "a refused message", func() {
-				if _, err := m.g.Protect(nil, []byte(text)); !errors.Is(err, mls.ErrRefused) {
-					w.Fatalf("%s protects while proposals wait: %v", m.name, err)
-				}
-			})
-			return
+		if w.send(m) == nil {
+			break
 		}
-		msg, err := m.g.Protect([]byte(m.name), []byte(text))
-		w.must(err, "%s protects", m.name)
-		w.letters = append(w.letters, &letter{m.id, m.epoch, m.leaf, m.name, m.sent, text, msg})
-		m.sent++
 	}
-	w.letters = w.letters[max(0, len(w.letters)-modelLetters):]
 }
 
+// send is nil where proposals wait.
+func (w *world) send(m *member) *letter {
+	text := fmt.Sprintf("%s %d/%d", m.name, m.epoch, m.sent)
+	if m.waiting > 0 {
+		w.unchanged(m, "a refused message", func() {
+			if _, err := m.g.Protect(nil, []byte(text)); !errors.Is(err, mls.ErrRefused) {
+				w.Fatalf("%s protects while proposals wait: %v", m.name, err)
+			}
+		})
+		return nil
+	}
+	msg, err := m.g.Protect([]byte(m.name), []byte(text))
+	w.must(err, "%s protects", m.name)
+	l := &letter{m.id, m.epoch, m.leaf, m.name, m.sent, text, msg}
+	m.sent++
+	w.letters = append(w.letters, l)
+	w.letters = w.letters[max(0, len(w.letters)-modelLetters):]
+	return l
+}
+
+// skip gives up generations and sends a letter, which may be too far ahead.
 func (w *world) skip() {
 	m := pick(w, "skipper", w.members)
 	for range w.number("skips", 1, 3) {
@@ -403,6 +413,9 @@ func (w *world) skip() {
 		}
 		w.must(m.g.SkipTo(to), "skip")
 		m.sent = to
+	}
+	if l := w.send(m); l != nil {
+		w.read(pick(w, "reader", w.members), l)
 	}
 }
 
@@ -577,6 +590,11 @@ func (w *world) restart() {
 		m.g = w.restored(m, m.g)
 		return
 	}
+	w.load(m)
+}
+
+// load takes a member from its store, which must hold what it had.
+func (w *world) load(m *member) {
 	before := w.digest(m)
 	g, err := mls.Load(m.signer, names{}, m.policy)
 	w.must(err, "load")
@@ -619,6 +637,8 @@ func (w *world) brokenStore() {
 	}
 	w.must(m.g.SkipTo(m.sent+1), "skip after the store is whole again")
 	m.sent++
+	m.pending = nil
+	w.load(m)
 }
 
 // crashed restarts a member whose last changes the store refused: a message, and
@@ -632,6 +652,7 @@ func (w *world) crashed(m *member, made bool, next *handshake) {
 		w.note("crash at the end")
 		w.must(m.g.SkipTo(m.sent+1), "go on as if nothing had been done")
 		m.sent++
+		w.load(m)
 		return
 	}
 	if made && next != nil {
