@@ -231,11 +231,6 @@ func (g *Group) DropProposals() error {
 	if err := g.save(c); err != nil {
 		return err
 	}
-	for _, p := range e.proposals {
-		if p.own != nil {
-			clear(p.own.priv)
-		}
-	}
-	e.proposals = nil
+	e.dropProposals()
 	return nil
 }
