@@ -1,5 +1,6 @@
 # make test       everything that must hold, on a fresh Debian machine with Go 1.26
 # make test-long  the same properties, longer: crashes, fuzzing, load
+# make fuzz       what is read from others, each target of package mls for FUZZTIME
 # make test-interop  package mls against two foreign engines in Node, check by check
 # make bench      the figures of docs/PERFORMANCE.md
 # make lint       format, vet, modules
@@ -8,13 +9,21 @@ GO ?= go
 GOFLAGS ?= -buildvcs=false
 export GOFLAGS
 
-.PHONY: test test-long test-interop peers bench lint build vectors
+.PHONY: test test-long fuzz test-interop peers bench lint build vectors
 
 test: lint peers
 	$(GO) test -timeout 20m ./...
 
-test-long: peers
+test-long: peers fuzz
 	SEALPOST_LONG=1 $(GO) test -timeout 80m ./...
+
+# Each target of package mls in turn, ten minutes in all. Inputs that break a
+# property are written under mls/testdata/fuzz, from where every test run takes
+# them.
+FUZZTIME ?= 45s
+fuzz:
+	@for f in $$($(GO) test -list '^Fuzz' ./mls | grep '^Fuzz'); do echo "$$f"; \
+	  $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./mls || exit 1; done
 
 test-interop: peers
 	SEALPOST_INTEROP=required $(GO) test -count=1 -v ./mls/interop

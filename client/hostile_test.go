@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -527,5 +528,32 @@ func TestForgedEvidence(t *testing.T) {
 				t.Errorf("what was good before is gone: %+v", st)
 			}
 		})
+	}
+}
+
+// TestRFC9750_InsiderReplay: MLS lets a member seal the same content again as a new
+// message, under a new generation. The message id, which the AAD and the signed
+// commitment carry, tells it: the id is taken, and nothing is shown twice.
+func TestRFC9750_InsiderReplay(t *testing.T) {
+	w := newWorld(t)
+	p := w.enrol("c1", sealpost.EdDSA)
+	id, push := w.craft("c1", spoil{})
+	first := must(p.Handle(w.ctx, push))(t)
+	same, push := w.craft("c1", spoil{
+		aad:        func(b []byte) []byte { copy(b, id[:]); return b },
+		commitment: func(c *sealpost.Commitment) { c.ID = id },
+	})
+	if same != id {
+		t.Fatal("another id")
+	}
+	if again, err := p.Handle(w.ctx, push); err == nil || again.Text != "" || first.Text == "" || !strings.Contains(err.Error(), "id is taken") {
+		t.Errorf("the same message in a new generation: %+v, %v", again, err)
+	}
+	if n := len(must(p.Inbox())(t)); n != 1 {
+		t.Errorf("%d messages in the inbox", n)
+	}
+	_, push = w.craft("c1", spoil{}) // the same words under an id of their own are another message
+	if n, err := p.Handle(w.ctx, push); err != nil || n.Again || len(must(p.Inbox())(t)) != 2 {
+		t.Errorf("another message: %+v, %v", n, err)
 	}
 }

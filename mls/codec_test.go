@@ -377,6 +377,11 @@ func TestStateIsChecked(t *testing.T) {
 	if err := restore(state, x.phone.signer); err != nil {
 		t.Fatalf("honest state: %v", err)
 	}
+	waiting := x.phone.restore(t, device)
+	cacheForged(sender{senderMember, 0}, &proposal{kind: proposalRemove, remove: 1})(waiting.cur())
+	if err := restore(must(waiting.Marshal())(t), x.phone.signer); err != nil {
+		t.Fatalf("honest state with a proposal that waits: %v", err)
+	}
 	if err := restore(state, x.bank.signer); !errors.Is(err, ErrRefused) {
 		t.Errorf("another member's signer: %v", err)
 	}
@@ -396,7 +401,12 @@ func TestStateIsChecked(t *testing.T) {
 		"skipped key not behind": func(e *epoch) {
 			e.secrets.ratchets[e.own].application.skipped = []skippedKey{{5, messageKey{make([]byte, 16), make([]byte, 12)}}}
 		},
-		"cached commit": func(e *epoch) { e.proposals = []cachedProposal{{encoded: []byte{0, 1}}} },
+		"cached proposal of nobody":          cacheForged(sender{senderMember, 9}, &proposal{kind: proposalRemove}),
+		"cached update of nobody":            cacheForged(sender{senderMember, 1 << 20}, &proposal{kind: proposalUpdate, update: device.cur().tree.leaf(0)}),
+		"cached update of a stranger":        cacheForged(sender{kind: senderExternal}, &proposal{kind: proposalUpdate, update: device.cur().tree.leaf(0)}),
+		"cached removal of nobody":           cacheForged(sender{senderMember, 0}, &proposal{kind: proposalRemove, remove: 1 << 20}),
+		"cached update signed for elsewhere": cacheForged(sender{senderMember, 0}, &proposal{kind: proposalUpdate, update: device.cur().tree.leaf(1)}),
+		"cached commit":                      func(e *epoch) { e.proposals = []cachedProposal{{encoded: []byte{0, 1}}} },
 	} {
 		g := x.phone.restore(t, device)
 		change(g.cur())
@@ -433,6 +443,15 @@ func TestStateIsChecked(t *testing.T) {
 	}
 	if err := restore(append([]byte{1}, state[1:]...), x.phone.signer); err == nil || !strings.Contains(err.Error(), "version") {
 		t.Errorf("another version: %v", err)
+	}
+}
+
+// cacheForged puts a proposal into a state that no honest member keeps.
+func cacheForged(from sender, p *proposal) func(*epoch) {
+	return func(e *epoch) {
+		a := &authContent{wire: wirePublicMessage, content: framedContent{groupID: e.context.groupID, epoch: e.context.epoch,
+			sender: from, aad: []byte{}, kind: contentProposal, proposal: p}}
+		e.proposals = []cachedProposal{{encoded: encode(a.write)}}
 	}
 }
 

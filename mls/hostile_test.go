@@ -24,8 +24,17 @@ type hostile struct {
 	path func(*updatePath)
 }
 
-func (h hostile) commit(t *testing.T) *Staged {
+func (h hostile) commit(t testing.TB) *Staged {
 	t.Helper()
+	s, err := h.try()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// try fails where there is no epoch for the Commit to lead to.
+func (h hostile) try() (*Staged, error) {
 	e, sg := h.g.cur(), h.g.s.signer
 	me := sender{senderMember, e.own}
 	c := &commit{}
@@ -42,7 +51,7 @@ func (h hostile) commit(t *testing.T) *Staged {
 	}
 	n, err := e.plan(list)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for _, p := range h.unplanned {
 		c.proposals = append(c.proposals, proposalOrRef{proposal: p})
@@ -51,18 +60,18 @@ func (h hostile) commit(t *testing.T) *Staged {
 	x.privs = keptPrivs(e.privs, e.tree, e.tree)
 	if n.kemOutput != nil {
 		if x.initSecret, err = e.externalInit(n.kemOutput); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
 	var fresh *freshPath
 	if !h.noPath {
 		if fresh, err = n.tree.newPath(e.cs, e.own, *e.tree.leaf(e.own), e.context.groupID, sg, h.g.s.policy.Rand); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if h.leaf != nil {
 			h.leaf(fresh.leaf)
 			if err := fresh.leaf.sign(sg, e.context.groupID, e.own); err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 		}
 		if h.spoilSignature {
@@ -72,18 +81,14 @@ func (h hostile) commit(t *testing.T) *Staged {
 		x.commitSecret = fresh.commit
 		ctx := e.provisional(n)
 		if c.path, err = fresh.seal(e.cs, n.tree, n.added, ctx.encode()); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if h.path != nil {
 			h.path(c.path)
 		}
 	}
 	m := &making{g: h.g, c: c, x: x, fresh: fresh, signer: sg}
-	s, err := m.finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return m.finish()
 }
 
 // remadeKeyPackage is a KeyPackage of p, changed and signed again.

@@ -136,7 +136,7 @@ func lifeOf(t *testing.T, change func(*keyPackage)) {
 	mustOpen(t, own, mustProtect(t, g[0], "hello"), "hello")
 }
 
-func resign(t *testing.T, p *person, kp *keyPackage) {
+func resign(t testing.TB, p *person, kp *keyPackage) {
 	t.Helper()
 	if err := kp.leaf.sign(p.signer, nil, 0); err != nil {
 		t.Fatal(err)

@@ -291,3 +291,30 @@ func TestPastEpochIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// TestPastEpochStagedEarly: between the arrival of a Commit and its application
+// other messages are opened. What they used up is gone from the past epoch too,
+// also where the Commit was the first message of a part of the tree.
+func TestPastEpochStagedEarly(t *testing.T) {
+	for _, by := range []int{2, 3} { // the Commit's sender and its neighbour in the tree
+		now := time.Unix(1_800_000_000, 0)
+		c := newCircle(t, func(p *Policy) { remembering(&now)(p); p.EncryptHandshake = true }, "bank", "phone", "tablet", "watch")
+		e := c.groups[by].cur()
+		secrets := secretsOf(e.cs, cloneRatchet(e.secrets.ratchets[uint32(by)].application), 1)
+		secrets["node"] = bytes.Clone(must(c.groups[1].cur().secrets.view(e.cs, uint32(5-by)))(t).derived[leafNodeIndex(uint32(by))])
+		msg, late := mustProtect(t, c.groups[by], "between"), mustProtect(t, c.groups[by], "late")
+		staged := must(c.groups[1].Process(must(c.groups[2].Commit(CommitOptions{}))(t).Commit))(t).(*Staged)
+		mustOpen(t, c.groups[1], msg, "between")
+		mustApply(t, c.groups[1], staged, nil)
+		if _, err := c.groups[1].Process(msg); !errors.Is(err, ErrReplay) {
+			t.Errorf("leaf %d: the message again, from the past: %v", by, err)
+		}
+		state := must(c.groups[1].Marshal())(t)
+		for what, s := range secrets {
+			if bytes.Contains(state, s) {
+				t.Errorf("leaf %d: the state holds %s of a message that was opened", by, what)
+			}
+		}
+		mustOpen(t, c.groups[1], late, "late")
+	}
+}

@@ -213,6 +213,17 @@ func (t *secretTree) use(u *use) {
 	}
 }
 
+// erase overwrites what a use brings that never became real. What it shares with
+// its tree goes too.
+func (u *use) erase() {
+	clear(u.key.key)
+	for _, s := range u.d.derived {
+		clear(s)
+	}
+	u.d.pair.erase()
+	u.after.erase()
+}
+
 // erase overwrites all secrets.
 func (t *secretTree) erase() {
 	for _, s := range t.nodes {

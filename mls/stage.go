@@ -146,9 +146,10 @@ func (g *Group) leave(s *Staged) error {
 	return nil
 }
 
-// forget overwrites the key of the message that brought the Commit.
+// forget overwrites what the message that brought the Commit used, once its epoch
+// is over.
 func (o *outcome) forget() {
 	if o.use != nil {
-		clear(o.use.key.key)
+		o.use.erase()
 	}
 }

@@ -298,6 +298,12 @@ func (e *epoch) readProposal(b []byte, lim Limits) error {
 	}
 	p.ref = e.cs.refHash("MLS 1.0 Proposal Reference", p.encoded)
 	p.sender, p.proposal = a.content.sender, a.content.proposal
+	if p.sender.kind == senderMember && e.tree.leaf(p.sender.index) == nil {
+		return malformed("cached proposal of blank leaf %d", p.sender.index)
+	}
+	if err := e.checkProposal(p.proposal, p.sender); err != nil {
+		return fmt.Errorf("cached proposal: %w", err)
+	}
 	if err := e.checkOwnUpdate(&p); err != nil {
 		return err
 	}
