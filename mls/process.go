@@ -49,8 +49,9 @@ func (Application) event()      {}
 func (ProposalReceived) event() {}
 
 // Process takes one message of the group. On an error the group is exactly what
-// it was: a forged, replayed or refused message costs nothing. The group must be
-// stored before the caller acts on the event.
+// it was: a forged, replayed or refused message costs nothing. Only past epochs whose
+// time is over go before anything is read. The group must be stored before the
+// caller acts on the event.
 func (g *Group) Process(msg []byte) (Event, error) {
 	if g.cur() == nil {
 		return nil, ErrRemoved
