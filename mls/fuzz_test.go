@@ -301,7 +301,7 @@ func FuzzInsiderWelcome(f *testing.F) {
 	x := invite(f, X25519AES128)
 	x.phone.policy.Limits = fuzzLimits()
 	e := x.staged.outcome().next
-	gi := must(e.groupInfo(x.bank.signer, GroupInfoOptions{}, x.group.s.policy.Rand))(f)
+	gi := must(e.groupInfo(x.bank.signer, GroupInfoOptions{}, x.bank.policy.withDefaults().Rand))(f)
 	joiner := bytes.Repeat([]byte{7}, 32)
 	f.Add(uint8(0), encode(gi.write), []byte{}, []byte{})
 	f.Add(uint8(1), encode(gi.write), bytes.Repeat([]byte{1}, 32), []byte{})
