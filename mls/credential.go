@@ -40,8 +40,8 @@ func X509Credential(chain ...[]byte) Credential {
 // operation.
 //
 // Validate is called for every leaf that enters the caller's view: at create, add
-// and join, for the leaves that a Commit adds or replaces, and for external
-// senders. It decides whether the credential may be used with that signature key.
+// and join, for the leaves that a proposal or a Commit brings, and for external
+// senders when the group's list of them is new. It decides whether the credential may be used with that signature key.
 // It may be called again for a leaf it has seen.
 //
 // Successor is called where a member goes on with another credential: its leaf is

@@ -57,6 +57,11 @@
 // sender data secret and what is left of the secret tree. That leads neither to
 // the next epoch nor to a handshake message.
 //
+// Deleted means overwritten, as far as Go allows: the standard library's keys and
+// cipher states, and what the runtime moves while a stack or a buffer grows, are out
+// of this package's reach. A [Staged] that is not applied, a [KeyPackageSecrets] and
+// a marshalled state are secrets until the caller drops them and they are collected.
+//
 // # What it will never do
 //
 // Read the clock, open a file or a socket, log, keep global state, or send the

@@ -96,11 +96,17 @@ func (e *epoch) erase(next *epoch) {
 			clear(p.psk)
 		}
 	}
+	e.dropProposals()
+}
+
+// dropProposals forgets the waiting proposals and the private keys of own updates.
+func (e *epoch) dropProposals() {
 	for _, p := range e.proposals {
 		if p.own != nil {
 			clear(p.own.priv)
 		}
 	}
+	e.proposals = nil
 }
 
 func (p *cachedProposal) sent() sentProposal { return sentProposal{p.sender, p.proposal, p.own} }

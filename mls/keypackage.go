@@ -132,8 +132,9 @@ func NewKeyPackage(s Suite, c Credential, sg Signer, o KeyPackageOptions) (pub [
 	if k.leaf, err = newLeaf(cs, &kp.leaf, c, sg, o, p.Rand); err != nil {
 		return nil, nil, err
 	}
+	kp.extensions = extensions{{kp.leaf.capabilities.grease(), []byte{}}} // 13.5
 	if o.LastResort {
-		kp.extensions = extensions{{kind: extLastResort, data: []byte{}}}
+		kp.extensions = append(kp.extensions, extension{extLastResort, []byte{}})
 	}
 	if kp.signature, err = sign(sg, "KeyPackageTBS", encode(kp.writeUnsigned)); err != nil {
 		return nil, nil, err

@@ -93,6 +93,11 @@ func drawCapabilities(o KeyPackageOptions, random io.Reader) (capabilities, erro
 	return c, nil
 }
 
+// grease is the value among the extensions of drawn capabilities. What a KeyPackage
+// has beside its leaf is taken from there: OpenMLS refuses one that the leaf does not
+// list.
+func (x *capabilities) grease() uint16 { return x.extensions[len(x.extensions)-1] }
+
 // leafNode is LeafNode, 7.2. It is never changed once it is in a tree.
 type leafNode struct {
 	encryptionKey, signatureKey []byte

@@ -15,6 +15,15 @@ func externalMay(kind uint16) bool {
 	return false
 }
 
+// Extensions are those of the group's context. A [ContextExtensionsProposal] replaces
+// all of them: what is to stay must be in it again.
+func (g *Group) Extensions() []Extension {
+	if g.cur() == nil {
+		return nil
+	}
+	return g.cur().context.extensions.public()
+}
+
 // ExternalSenders lists who may propose to the group from outside, in the order of
 // their indexes.
 func (g *Group) ExternalSenders() ([]ExternalSender, error) {

@@ -363,6 +363,9 @@ func TestExternalSenderExpires(t *testing.T) {
 	for i := range g {
 		g[i].s.validator = binding{"server": nil}
 	}
+	if ext := g[1].Extensions(); len(ext) != 1 || ext[0].Type != extExternalSenders {
+		t.Errorf("extensions of the group %+v", ext)
+	}
 	relist := CommitOptions{Proposals: []Proposal{ContextExtensionsProposal([]Extension{senderList(server, server)})}}
 	if _, err := g[0].Commit(relist); !errors.Is(err, ErrRefused) {
 		t.Errorf("a new list with an invalid sender: %v", err)

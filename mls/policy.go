@@ -35,8 +35,10 @@ type Policy struct {
 	// Padding says how many zero bytes to append to n bytes of encoded content.
 	// Nil pads nothing.
 	Padding func(n int) int
-	// Now is the clock for lifetimes of KeyPackages that are added. Nil leaves
-	// lifetimes unchecked.
+	// Now is the clock for lifetimes of KeyPackages that this member adds, by itself
+	// or from a proposal. Those in what others commit, and in the tree of a group
+	// that is joined, are not held to it: clocks differ, and the group would split
+	// (7.3 leaves it open). Nil leaves lifetimes unchecked.
 	Now func() time.Time
 	// MaxLifetime is the longest lifetime accepted in a KeyPackage, when there
 	// is a clock. Zero accepts any.

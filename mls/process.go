@@ -49,8 +49,9 @@ func (Application) event()      {}
 func (ProposalReceived) event() {}
 
 // Process takes one message of the group. On an error the group is exactly what
-// it was: a forged, replayed or refused message costs nothing. The group must be
-// stored before the caller acts on the event.
+// it was: a forged, replayed or refused message costs nothing. Only past epochs whose
+// time is over go before anything is read. The group must be stored before the
+// caller acts on the event.
 func (g *Group) Process(msg []byte) (Event, error) {
 	if g.cur() == nil {
 		return nil, ErrRemoved
@@ -231,11 +232,6 @@ func (g *Group) DropProposals() error {
 	if err := g.save(c); err != nil {
 		return err
 	}
-	for _, p := range e.proposals {
-		if p.own != nil {
-			clear(p.own.priv)
-		}
-	}
-	e.proposals = nil
+	e.dropProposals()
 	return nil
 }

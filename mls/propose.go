@@ -82,7 +82,7 @@ func ReInitProposal(groupID []byte, s Suite, ext []Extension) Proposal {
 }
 
 // ContextExtensionsProposal asks for the group's extensions to be replaced, all
-// of them, 12.1.7.
+// of them, 12.1.7; [Group.Extensions] are those that it has.
 func ContextExtensionsProposal(ext []Extension) Proposal {
 	return plainProposal(proposal{kind: proposalContextExtensions, extensions: extensionsOf(ext)})
 }

@@ -374,3 +374,29 @@ func TestWidestTree(t *testing.T) {
 		t.Errorf("a node more: %v", err)
 	}
 }
+
+// TestParentCoversItsUnmerged: below a blank node stands one leaf that made the
+// parent, and whoever else is there has come since and is listed (7.9.2).
+func TestParentCoversItsUnmerged(t *testing.T) {
+	tr, _, _ := plant(t, 4)
+	for _, x := range []nodeIndex{1, 3, 5} {
+		tr.set(x, node{})
+	}
+	root := func(unmerged ...uint32) error {
+		p := &parentNode{encryptionKey: []byte("key"), parentHash: []byte{}, unmerged: unmerged}
+		made := *tr.leaf(0)
+		made.source, made.parentHash = sourceCommit, tr.parentHash(suite1, p, 5)
+		tr.set(3, node{parent: p})
+		tr.set(0, node{leaf: &made})
+		return tr.validateParents(suite1)
+	}
+	if err := root(1); err != nil {
+		t.Fatalf("the other leaf has come since: %v", err)
+	}
+	if err := root(); !errors.Is(err, ErrRefused) {
+		t.Errorf("the other leaf was always there: %v", err)
+	}
+	if err := root(0, 1); !errors.Is(err, ErrRefused) {
+		t.Errorf("nobody made the parent: %v", err)
+	}
+}

@@ -71,9 +71,8 @@ func (t *tree) validateParents(cs *cryptoSuite) error {
 		if err := t.validateUnmerged(x, p); err != nil {
 			return err
 		}
-		links := t.linksTo(cs, x, p, left(x), right(x)) + t.linksTo(cs, x, p, right(x), left(x))
-		if links != 1 {
-			return refused("parent node %d has %d parent-hash links, want 1", x, links)
+		if t.linked(cs, p, left(x), right(x)) == t.linked(cs, p, right(x), left(x)) {
+			return refused("parent node %d is not covered by one parent-hash chain", x)
 		}
 	}
 	return nil
@@ -95,30 +94,16 @@ func (t *tree) validateUnmerged(x nodeIndex, p *parentNode) error {
 	return nil
 }
 
-// linksTo counts the nodes in the resolution of child c that carry the parent
-// hash of p with copath child s and were p's neighbour in the same update.
-func (t *tree) linksTo(cs *cryptoSuite, x nodeIndex, p *parentNode, c, s nodeIndex) int {
-	want := t.parentHash(cs, p, s)
-	resolution := t.resolution(c)
-	var below []nodeIndex // p's unmerged leaves under c
-	for _, l := range p.unmerged {
-		if inSubtree(leafNodeIndex(l), c) {
-			below = append(below, leafNodeIndex(l))
-		}
+// linked says that a node in the resolution of child c carries the parent hash of p
+// with copath child s and was p's neighbour in the same update: all others there are
+// unmerged leaves of p (7.9.2). That all of those are there, validateUnmerged says.
+func (t *tree) linked(cs *cryptoSuite, p *parentNode, c, s nodeIndex) bool {
+	apart := slices.DeleteFunc(t.resolution(c), func(d nodeIndex) bool { return isLeaf(d) && contains(p.unmerged, d/2) })
+	if len(apart) != 1 {
+		return false
 	}
-	count := 0
-	for _, d := range resolution {
-		have := t.storedParentHash(d)
-		if len(have) == 0 || !bytes.Equal(have, want) {
-			continue
-		}
-		rest := slices.DeleteFunc(slices.Clone(resolution), func(y nodeIndex) bool { return y == d })
-		slices.Sort(rest)
-		if slices.Equal(rest, below) {
-			count++
-		}
-	}
-	return count
+	have := t.storedParentHash(apart[0])
+	return len(have) > 0 && bytes.Equal(have, t.parentHash(cs, p, s))
 }
 
 func (t *tree) storedParentHash(x nodeIndex) []byte {

@@ -439,10 +439,15 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 }
 
-// TestGroupInfoIsGreased: every GroupInfo has one extension that means nothing
-// (12.4.3), and the group's context none, where it would keep everybody out (13.5).
-func TestGroupInfoIsGreased(t *testing.T) {
+// TestGreaseExtensions: every KeyPackage and GroupInfo has one extension that means
+// nothing (12.4.3), and the group's context none, where it would keep everybody out
+// (13.5).
+func TestGreaseExtensions(t *testing.T) {
 	x := invite(t, X25519AES128)
+	if kinds := x.secrets.k().kp.extensions.kinds(); len(kinds) != 1 || !slices.Contains(greaseValues(), kinds[0]) ||
+		!slices.Contains(x.secrets.k().kp.leaf.capabilities.extensions, kinds[0]) {
+		t.Errorf("key package: extensions %v", kinds)
+	}
 	for name, msg := range map[string][]byte{
 		"of a commit": x.staged.GroupInfo,
 		"asked for":   must(x.group.GroupInfo(GroupInfoOptions{External: true, WithoutTree: true}))(t),

@@ -1,6 +1,7 @@
 package mls_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -286,4 +287,48 @@ func TestX509Group(t *testing.T) {
 			t.Errorf("suite %d: after the renewal: %v", s, err)
 		}
 	}
+}
+
+// A member shows a certificate chain; peers trust one root and take the URI for
+// the member's identity.
+func ExampleX509Validator() {
+	now := time.Unix(1_700_000_000, 0)
+	template := func(serial int64, name string) *x509.Certificate {
+		return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+			NotBefore: now, NotAfter: now.AddDate(1, 0, 0)}
+	}
+	rootKey := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)) // random in earnest
+	root := template(1, "Example root")
+	root.IsCA, root.BasicConstraintsValid, root.KeyUsage = true, true, x509.KeyUsageCertSign
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
+	check(err)
+	root, err = x509.ParseCertificate(rootDER)
+	check(err)
+
+	// The leaf's signature key is the one that the certificate is for.
+	bankKey, err := mls.NewEd25519Signer(bytes.Repeat([]byte{2}, 32))
+	check(err)
+	leaf := template(2, "Bank")
+	leaf.URIs = []*url.URL{{Scheme: "https", Host: "bank.example"}}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, ed25519.PublicKey(bankKey.Public()), rootKey)
+	check(err)
+
+	trusted := &mls.X509Validator{Roots: x509.NewCertPool(), Now: func() time.Time { return now },
+		Identity: func(c *x509.Certificate) ([]byte, error) {
+			if len(c.URIs) != 1 {
+				return nil, errors.New("certificate without one URI")
+			}
+			return []byte(c.URIs[0].String()), nil
+		}}
+	trusted.Roots.AddCert(root)
+	g, err := mls.Create(mls.X25519AES128, []byte("group 1"), mls.X509Credential(leafDER), bankKey, trusted, mls.DefaultPolicy())
+	check(err)
+	fmt.Println(len(g.Members()), "member of credential type", g.Members()[0].Credential.Type)
+
+	// A bare name has no certificate.
+	_, err = mls.Create(mls.X25519AES128, []byte("group 2"), mls.BasicCredential([]byte("bank")), bankKey, trusted, mls.DefaultPolicy())
+	fmt.Println(err)
+	// Output:
+	// 1 member of credential type 2
+	// create group: refused: validate credential: credential type 1, want 2
 }
