@@ -27,7 +27,7 @@ type Span struct {
 type spanned struct {
 	from  uint64
 	head  *head
-	at    map[sealpost.Leaf]uint64 // the first index of each leaf
+	at    map[sealpost.Leaf]uint64 // the first index of each exhibit's leaf that is among them
 	later *sealpost.Promise        // nil where there is none
 	wire  *Span
 }
@@ -59,6 +59,10 @@ func (j *judge) checkSpan(w *Span) (*spanned, error) {
 		return nil, fmt.Errorf("%s from %d on do not end at the checkpoint of size %d", leaves(n), s.from, s.head.size)
 	}
 	factory := compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+	wanted := map[sealpost.Leaf]bool{}
+	for _, e := range j.exhibits {
+		wanted[sealpost.MakeLeaf(e.Salt, e.Statement)] = true
+	}
 	before := make([][]byte, len(w.Before))
 	for i := range w.Before {
 		before[i] = w.Before[i][:]
@@ -69,7 +73,7 @@ func (j *judge) checkSpan(w *Span) (*spanned, error) {
 	}
 	for i := range n {
 		leaf := sealpost.Leaf(w.Leaves[i*uint64(len(sealpost.Leaf{})):])
-		if _, twice := s.at[leaf]; !twice {
+		if _, twice := s.at[leaf]; wanted[leaf] && !twice {
 			s.at[leaf] = s.from + i
 		}
 		if err := r.Append(rfc6962.DefaultHasher.HashLeaf(leaf[:]), nil); err != nil {

@@ -536,6 +536,14 @@ var toldLies = map[string]func(w *lyingTown, v *victim){
 		w.accuses(id, "--device", w.phoneDir(v.customer), evidence.Incomplete,
 			"asserts that what it opened does not match what was committed", "Its reason: another blob.",
 			"The relay promised at", "that the receipt")
+		// Its time is an hour away. Then the receipt is still not in the log, and
+		// the relay's next promise, to whomever, makes a proof of it.
+		then := sealpost.FromTime(time.Now().Add(2 * time.Hour)).String()
+		told := w.command(evidence.Incomplete.ExitCode(), "audit", "promises", filepath.Join(w.dir, "bundle.sealpost"),
+			"--policy", filepath.Join(w.dir, "policy.json"), "--log", w.cfg.URL, "--at", then)
+		if !strings.Contains(told, "receipt") || !strings.Contains(told, "it is not in the log, and nothing at hand that the relay signed after its time") {
+			w.t.Errorf("the audit says:\n%s", told)
+		}
 	},
 
 	// The sender holds the promise, and the next one says how far the log was after
