@@ -30,6 +30,9 @@ func (j *judge) notYet() {
 	for _, o := range j.outcomes {
 		j.early(o.exhibit, o.at.statement, "the relay decided it", o.v.Decided)
 	}
+	if s := j.spanned; s != nil && s.later != nil && j.later(s.later.Accepted) {
+		j.notYets[laterName] = true // no exhibit: what the others prove lacks nothing
+	}
 }
 
 // early notes an exhibit that its signer dates after the time of judgement. A

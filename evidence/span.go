@@ -46,7 +46,11 @@ func (j *judge) span() {
 	j.spanned = s
 }
 
-const spanName = "span"
+// What claims of the span rest on, beside their exhibits.
+const (
+	spanName  = "span"
+	laterName = "later promise"
+)
 
 func (j *judge) checkSpan(w *Span) (*spanned, error) {
 	s := &spanned{from: w.From, wire: w, at: map[sealpost.Leaf]uint64{}}
@@ -89,7 +93,7 @@ func (j *judge) checkSpan(w *Span) (*spanned, error) {
 	}
 	if len(w.Later) > 0 {
 		if s.later, err = j.checkLater(w.Later); err != nil {
-			return nil, fmt.Errorf("later promise: %w", err)
+			return nil, fmt.Errorf(laterName+": %w", err)
 		}
 	}
 	return s, nil
@@ -119,6 +123,7 @@ func (j *judge) checkLater(raw []byte) (*sealpost.Promise, error) {
 // A reach is how far the log was at some time after a deadline, by whose word.
 type reach struct {
 	end   uint64
+	by    string // the part that says so
 	words string
 	limit string
 }
@@ -129,7 +134,7 @@ type reach struct {
 func (j *judge) reached(p *sealpost.Promise, deadline sealpost.UnixMilli) (reach, bool) {
 	s := j.spanned
 	if l := s.later; l != nil && l.Accepted > deadline && p.TreeSize <= l.TreeSize && l.TreeSize <= s.head.size {
-		return reach{l.TreeSize, fmt.Sprintf("the relay signed at %v, by its own clock, that the log had %s", l.Accepted, leaves(l.TreeSize)),
+		return reach{l.TreeSize, laterName, fmt.Sprintf("the relay signed at %v, by its own clock, that the log had %s", l.Accepted, leaves(l.TreeSize)),
 			"It rests on the checkpoint that the log signed and on two promises that the relay signed; no witness is needed against their own word."}, true
 	}
 	after := 0
@@ -139,7 +144,7 @@ func (j *judge) reached(p *sealpost.Promise, deadline sealpost.UnixMilli) (reach
 		}
 	}
 	if n := j.policy.Witnesses; n > 0 && after >= n {
-		return reach{s.head.size, fmt.Sprintf("%d of the policy's witnesses cosigned %s after that", after, leaves(s.head.size)),
+		return reach{s.head.size, spanName, fmt.Sprintf("%d of the policy's witnesses cosigned %s after that", after, leaves(s.head.size)),
 			"It rests on the witnesses' clocks: each saw no larger tree until then."}, true
 	}
 	return reach{}, false
@@ -174,7 +179,7 @@ func (j *judge) loggedInTime(e *exhibit) {
 	what := fmt.Sprintf("The relay promised at %v that the %v will be in the log by %v", e.promise.Accepted, e.signed.Kind(), by)
 	index, found := j.spanned.at[sealpost.MakeLeaf(e.Salt, e.Statement)]
 	if found && index < r.end {
-		j.claim(Claim{About: AboutPromise, Evidence: []string{e.name}, What: fmt.Sprintf("%s, and kept it: leaf %d.", what, index), Limit: "By then: " + r.words + "."})
+		j.claim(Claim{About: AboutPromise, Evidence: []string{e.name, r.by}, What: fmt.Sprintf("%s, and kept it: leaf %d.", what, index), Limit: "By then: " + r.words + "."})
 		return
 	}
 	j.broken(e, r, what, found, index)
@@ -191,7 +196,7 @@ func (j *judge) endedInTime(e *exhibit) {
 	what := fmt.Sprintf("The relay promised at %v that an outcome will be in the log by %v", e.promise.Accepted, e.outcomeBy)
 	shown := slices.DeleteFunc(slices.Clone(j.outcomes), func(o of[sealpost.Outcome]) bool { return o.spoilt || o.v.Commitment != e.hash })
 	if len(shown) == 0 {
-		j.claim(Claim{About: AboutPromise, Evidence: []string{e.name}, What: what + ", and none is shown.",
+		j.claim(Claim{About: AboutPromise, Evidence: []string{e.name, r.by}, What: what + ", and none is shown.",
 			Limit: "An outcome that is kept back and one that does not exist look the same in a log of salted leaves. The relay can answer by showing it."})
 		return
 	}
@@ -200,7 +205,7 @@ func (j *judge) endedInTime(e *exhibit) {
 	for _, o := range shown {
 		index, found := j.spanned.at[sealpost.MakeLeaf(o.Salt, o.Statement)]
 		if found && index < r.end || o.logged && o.index < j.spanned.from {
-			j.claim(Claim{About: AboutPromise, Evidence: []string{e.name, o.name}, What: fmt.Sprintf("%s, and kept it: %s.", what, j.order(o.exhibit)), Limit: "By then: " + r.words + "."})
+			j.claim(Claim{About: AboutPromise, Evidence: []string{e.name, o.name, r.by}, What: fmt.Sprintf("%s, and kept it: %s.", what, j.order(o.exhibit)), Limit: "By then: " + r.words + "."})
 			return
 		}
 		late, lateAt, lateFound = o.exhibit, index, found
@@ -216,7 +221,7 @@ func (j *judge) broken(e *exhibit, r reach, what string, found bool, index uint6
 		tells += fmt.Sprintf(", but only leaf %d", index)
 	}
 	travels, _ := sealpost.ParsePromised(e.Promise) // checked before
-	j.claim(Claim{About: AboutPromise, Evidence: append([]string{e.name}, with...), What: what + ", and did not keep it: " + tells + ".", Limit: r.limit})
+	j.claim(Claim{About: AboutPromise, Evidence: append([]string{e.name, r.by}, with...), What: what + ", and did not keep it: " + tells + ".", Limit: r.limit})
 	j.conflict(Conflict{What: "broken promise: " + what + "; " + tells, A: travels.Signed, B: s.head.note, Tie: s.wire.Later}, e.name, spanName)
 }
 

@@ -34,6 +34,36 @@ func TestPromiseKept(t *testing.T) {
 	}
 }
 
+// Bundle 4.14: at a time at which nobody had given the later word, no claim may
+// rest on it, kept or not; what the proofs show without it stands.
+func TestPromiseKeptByAWordOfTheFuture(t *testing.T) {
+	w, b := honestSpan()
+	raw := encode(t, b)
+	window := sealpost.UnixMilli(sealpost.FreshnessWindow.Milliseconds())
+	for _, c := range []struct {
+		at   sealpost.UnixMilli
+		says bool
+	}{{hour, true}, {hour - window, true}, {hour - window - 1, false}} {
+		v := evidence.Verify(raw, w.Policy(), c.at)
+		want(t, v, evidence.Proven, "")
+		if has(v, evidence.AboutPromise, "and kept it") != c.says {
+			t.Errorf("at %v: %v", c.at, about(v, evidence.AboutPromise))
+		}
+	}
+	b = w.Bundle("outcome")
+	b.Span = w.Log.Span(3, 14)
+	b.Span.Later = w.Later(hour, 14)
+	if v := evidence.Verify(encode(t, b), w.Policy(), hour-window-1); has(v, evidence.AboutPromise, "none is shown") {
+		t.Errorf("an outcome is missed before its time: %v", about(v, evidence.AboutPromise))
+	}
+	w, b = evidencetest.Dropped()
+	v := evidence.Verify(encode(t, b), w.Policy(), evidencetest.Start)
+	want(t, v, evidence.Diverged, "broken promise") // proof of fault is so at any time
+	if has(v, evidence.AboutPromise, "did not keep it") {
+		t.Errorf("claimed before its time: %v", about(v, evidence.AboutPromise))
+	}
+}
+
 // R41, leaf 4.5: a statement that was promised and is not among the leaves is
 // proof of fault, and the file convinces with what is in it.
 func TestPromiseBroken(t *testing.T) {
