@@ -3,3 +3,6 @@ package signer
 // StopAt has f called before and after each step of a write; an error from it
 // ends the write there, as a crash would.
 func (h *HeadFile) StopAt(f func(step string) error) { h.step = f }
+
+// IsKey is what is asked of a key file once it is locked.
+var IsKey = isKey

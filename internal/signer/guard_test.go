@@ -431,3 +431,44 @@ func TestBindLog(t *testing.T) {
 		t.Errorf("last is %v, %v", last, err)
 	}
 }
+
+// A key that is bound to another guard while it is being opened is not opened
+// with the guard of before, nor held by the lock of a file that is gone.
+func TestLogKeyIsBoundWhileItOpens(t *testing.T) {
+	r := newRig(t)
+	k := r.open(t)
+	signed, err := k.Sign(t.Context(), newTree("a").head(1), nil)
+	if err = errors.Join(err, k.Close()); err != nil {
+		t.Fatal(err)
+	}
+	take := func() (*os.File, string) {
+		t.Helper()
+		f, err := os.Open(r.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		b, err := os.ReadFile(r.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f, strings.TrimSuffix(string(b), "\n")
+	}
+	gone, before := take()
+	if err := signer.IsKey(gone, r.key, before); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signer.BindLog(t.Context(), r.key, filepath.Join(t.TempDir(), "guard"), origin, signed); err != nil {
+		t.Fatal(err)
+	}
+	there, now := take()
+	if err := signer.IsKey(there, r.key, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := signer.IsKey(there, r.key, before); !errors.Is(err, signer.ErrInUse) {
+		t.Errorf("what was read before: %v, want ErrInUse", err)
+	}
+	if err := signer.IsKey(gone, r.key, now); !errors.Is(err, signer.ErrInUse) {
+		t.Errorf("the file of before: %v, want ErrInUse", err)
+	}
+}

@@ -65,10 +65,44 @@ func (k *LogKey) open(path, origin, text string, make bool) (err error) {
 	if guardOf(text) != k.heads.id {
 		return fmt.Errorf("it is bound to another guard than %s: name its own, or run sealpost log guard with the newest checkpoint that is known", k.heads.dir)
 	}
-	if k.lock, err = lockFile(path); err != nil {
+	if k.lock, err = lockKey(path, text); err != nil {
 		return err
 	}
 	k.Guard = NewGuard(secret, k.heads)
+	return nil
+}
+
+// lockKey takes the key file that text was read from.
+func lockKey(path, text string) (*os.File, error) {
+	f, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := isKey(f, path, text); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// isKey says whether the locked file is the key file still and holds text.
+// [BindLog] puts a new file in its place: the lock of the old one excludes
+// nobody, and what was read before names a guard that the key has no more.
+func isKey(locked *os.File, path, text string) error {
+	now, err := load(path)
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	mine, err := locked.Stat()
+	if err != nil {
+		return err
+	}
+	if now != text || !os.SameFile(mine, there) {
+		return fmt.Errorf("%w: the key was bound to a guard just now", ErrInUse)
+	}
 	return nil
 }
 
@@ -166,7 +200,7 @@ func BindLog(ctx context.Context, path, guard, origin string, checkpoint []byte)
 	if k.heads, err = OpenHeadFile(guard, origin, true); err != nil {
 		return sealpost.Head{}, err
 	}
-	if k.lock, err = lockFile(path); err != nil {
+	if k.lock, err = lockKey(path, text); err != nil {
 		return sealpost.Head{}, errors.Join(fmt.Errorf("key file %s: %w", path, err), k.Close())
 	}
 	return to, errors.Join(k.bind(ctx, path, text, to), k.Close())
