@@ -135,7 +135,7 @@ func (j *judge) reached(p *sealpost.Promise, deadline sealpost.UnixMilli) (reach
 	s := j.spanned
 	if l := s.later; l != nil && l.Accepted > deadline && p.TreeSize <= l.TreeSize && l.TreeSize <= s.head.size {
 		return reach{l.TreeSize, laterName, fmt.Sprintf("the relay signed at %v, by its own clock, that the log had %s", l.Accepted, leaves(l.TreeSize)),
-			"It rests on the checkpoint that the log signed and on two promises that the relay signed; no witness is needed against their own word."}, true
+			"It rests on the checkpoint that the log signed and on two promises that the relay signed; no witness is needed against their own word. A relay whose clock was set wrong meanwhile looks the same."}, true
 	}
 	after := 0
 	for _, t := range s.head.seen {
