@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	formats "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
@@ -189,7 +191,7 @@ func (p Policy) faults() (out []error) {
 		}
 	}
 	_, err := note.NewVerifier(p.LogKey)
-	want(err == nil, `log_key: not an Ed25519 verifier key; want "name+hash+key" as the relay's log.vkey has it`)
+	want(err == nil && isVerifierKey(p.LogKey), `log_key: not an Ed25519 verifier key; want "name+hash+key" as the relay's log.vkey has it`)
 	want(p.Witnesses >= 0 && p.Witnesses <= len(p.WitnessKeys), "witnesses: %d; want 0 to the number of witness_keys, %d", p.Witnesses, len(p.WitnessKeys))
 	want(len(p.WitnessKeys) <= policyKeysMax && len(p.RelayKeys) <= policyKeysMax && len(p.Senders) <= policyKeysMax, "keys: at most %d in one list", policyKeysMax)
 	seen := map[string]bool{}
@@ -221,10 +223,24 @@ func (p Policy) faults() (out []error) {
 // witnessVerifier reads a cosigner's key. An Ed25519 key of the plain type is
 // taken as a cosigner's, as C2SP tlog-policy does.
 func witnessVerifier(key string) (note.Verifier, error) {
-	if len(key) > policyTextMax {
-		return nil, errors.New("too long")
+	if !isVerifierKey(key) {
+		return nil, errors.New("too long, or its hash or base64 is not right")
 	}
 	return formats.NewVerifierForCosignatureV1(key)
+}
+
+// isVerifierKey says whether a text is a verifier key in its one form whose hash
+// is its own (C2SP signed-note): a slip of the pen in a key is found when the
+// policy is read, and not when nothing verifies under it.
+func isVerifierKey(key string) bool {
+	name, rest, _ := strings.Cut(key, "+")
+	hash, encoded, _ := strings.Cut(rest, "+")
+	typed, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(key) > policyTextMax || base64.StdEncoding.EncodeToString(typed) != encoded {
+		return false
+	}
+	sum := sha256.Sum256(append([]byte(name+"\n"), typed...))
+	return strings.ToLower(hash) == hex.EncodeToString(sum[:4])
 }
 
 func encodeKey(k sealpost.PublicKey) string {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	formats "github.com/transparency-dev/formats/log"
 	cosignature "github.com/transparency-dev/formats/note"
@@ -93,8 +94,9 @@ func (l logVerifiers) readHead(text []byte) (*head, error) {
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint: cosignature by %s: %w", s.Name, err)
 		}
-		if seen := sealpost.FromTime(at); l.later(seen) {
-			h.later++ // bundle 4.14
+		seen, counted := cosigned(at)
+		if !counted || l.later(seen) {
+			h.later++ // bundle 4.14, leaf 3.7
 		} else {
 			h.seen = append(h.seen, seen)
 		}
@@ -110,12 +112,24 @@ func (l logVerifiers) readHead(text []byte) (*head, error) {
 	if _, err := c.Unmarshal([]byte(n.Text)); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
-	if c.Origin != l.log.Name() || len(c.Hash) != len(h.root) {
+	if c.Origin != l.log.Name() {
 		return nil, fmt.Errorf("checkpoint: of %q, want %q", c.Origin, l.log.Name())
+	}
+	if len(c.Hash) != len(h.root) || !strings.HasPrefix(n.Text, string(c.Marshal())) { // leaf 3.2
+		return nil, errors.New("checkpoint: size or root is not in its one form")
 	}
 	h.origin, h.size = c.Origin, c.Size
 	copy(h.root[:], c.Hash)
 	return h, nil
+}
+
+// cosigned is a cosignature's time, where it is one that a clock can show: a
+// witness may sign any 64 bits of seconds, and milliseconds would run over.
+func cosigned(at time.Time) (sealpost.UnixMilli, bool) {
+	if s := at.Unix(); s < 0 || s > int64(sealpost.TimeLast)/1000 {
+		return 0, false
+	}
+	return sealpost.FromTime(at), true
 }
 
 // oneForm refuses signature lines whose base64 has another form with the same
