@@ -28,10 +28,11 @@ fuzz:
 test-interop: peers
 	SEALPOST_INTEROP=required $(GO) test -count=1 -v ./mls/interop
 
-# Where the engines cannot be had, their tests say so and are skipped, or fail
+# Where the engines, or the packages of the second judge, cannot be had, their tests say so and are skipped, or fail
 # where they were asked for.
 peers:
 	-@mls/interop/install.sh
+	-@verify/js/install.sh
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchmem . ./mls ./internal/...
