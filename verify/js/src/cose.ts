@@ -2,7 +2,7 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { p256 } from "@noble/curves/nist.js";
 import { equal, hex, join, sha256 } from "./bytes.js";
-import { bytes, decode, encode, fields, list, must, string, Tagged, uint, type Value } from "./cbor.js";
+import { bytes, decode, encode, fields, list, must, string, Tagged, uint } from "./cbor.js";
 
 export const STATEMENT_MAX = 65_536; // bytes
 const MEMO_MAX = 4096; // signatures whose verdict is remembered
@@ -69,7 +69,7 @@ export interface Signed {
   kind: Kind;
   alg: Alg;
   keyID: Uint8Array;
-  payload: Value;
+  payload: Uint8Array; // read by its kind's own reader
   hash: Uint8Array;
   raw: Uint8Array;
   toVerify: Uint8Array;
@@ -94,7 +94,7 @@ export function parseSigned(raw: Uint8Array): Signed {
     kind,
     alg: alg === -8n ? "Ed25519" : "ES256",
     keyID: bytes(h.get(4n), 32),
-    payload: decode(body),
+    payload: body,
     hash: sha256(raw),
     raw,
     toVerify: encode(["Signature1", header as Uint8Array, new Uint8Array(0), body]),

@@ -546,10 +546,9 @@ class Judge {
     }
     for (const x of this.carrierClaims) {
       if (!this.byRelay(x) || c === undefined) continue;
-      if (!before(c.p, x.p)) {
-        this.refuse(x.p, "it stands before the commitment");
-        continue;
-      }
+      if (!before(c.p, x.p)) this.refuse(x.p, "it stands before the commitment");
+      else if (!c.v.carriers.includes(x.v.carrier)) this.refuse(x.p, `the sender did not allow the carrier ${x.v.carrier}`);
+      if (x.p.spoilt) continue; // 5.4
       this.claim("carrier", [x.p.name], `The relay says that carrier ${x.v.carrier} made claim ${x.v.claim}.`,
         "A carrier's claim is no delivery; it is the carrier's word as told by the relay.", { not_after: this.latest(x.p) });
     }
