@@ -595,7 +595,7 @@ func TestCarrierClaimIsOnlyAClaim(t *testing.T) {
 		t.Error("a carrier's claim lacks its limit")
 	}
 
-	// bundle 5.4: one that a check refused shows nothing.
+	// bundle 5.5: one that a check refused shows nothing.
 	b := w.Bundle()
 	for i, e := range b.Exhibits {
 		if string(e.Statement) == string(w.Entries["claim-0"].Signed.Bytes()) {

@@ -44,7 +44,7 @@ func (j *judge) carriers() {
 			j.find(Refused, x.exhibit, x.at.statement, "the sender did not allow the carrier %v", x.v.Carrier)
 		}
 		if x.spoilt {
-			continue // bundle 5.4
+			continue // bundle 5.5
 		}
 		j.claim(Claim{About: AboutCarrier, Evidence: []string{x.name}, NotAfter: j.latest(x.exhibit),
 			What:  fmt.Sprintf("The relay says that the carrier %v claimed %q.", x.v.Carrier, claimWords[x.v.Claim]),

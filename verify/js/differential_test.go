@@ -48,7 +48,7 @@ func file(t *testing.T, name string) []byte {
 	return b
 }
 
-// honest are the bundles of the vectors with their policies and times.
+// fromVectors are the bundles of the vectors with their policies and times.
 func fromVectors(t *testing.T) (all []trial) {
 	t.Helper()
 	x, err := vectors.ReadIndex()
@@ -71,12 +71,11 @@ func fromVectors(t *testing.T) (all []trial) {
 
 func (s *second) try(t *testing.T, c trial) (ours opinion, difference string) {
 	t.Helper()
-	ours = first(c.raw, c.policy, c.at)
 	policy, err := c.policy.Encode()
 	if err != nil {
 		t.Fatalf("%s: %v", c.name, err)
 	}
-	theirs, err := s.judge(c.raw, policy, c.at)
+	theirs, err := s.judge(c.raw, policy, c.at, func() { ours = first(c.raw, c.policy, c.at) })
 	if err != nil {
 		t.Fatalf("%s: the second judge gave no verdict: %v", c.name, err)
 	}

@@ -1,7 +1,9 @@
 package js_test
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -91,6 +93,13 @@ func retold(t *testing.T, r *rand.Rand) (all []trial) {
 		}
 		if !tell(w) {
 			continue // nobody can sign that
+		}
+		if r.IntN(2) == 0 { // the same statements in another order, which only the log tells
+			order := slices.Sorted(maps.Keys(w.Entries))
+			slices.SortFunc(order, func(a, b string) int { return cmp.Compare(w.Entries[a].Index, w.Entries[b].Index) })
+			i, k := r.IntN(len(order)), r.IntN(len(order))
+			order[i], order[k] = order[k], order[i]
+			w.Relog(order...)
 		}
 		p, at := w.Policy(), evidencetest.Start+3_600_000
 		b := w.Bundle()

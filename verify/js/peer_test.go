@@ -64,7 +64,9 @@ type opinion struct {
 	Error    string
 }
 
-func (s *second) judge(raw []byte, policy []byte, at sealpost.UnixMilli) (o opinion, err error) {
+// judge puts one bundle to the second judge, does something else meanwhile, and
+// waits for the answer.
+func (s *second) judge(raw []byte, policy []byte, at sealpost.UnixMilli, meanwhile func()) (o opinion, err error) {
 	line, err := json.Marshal(map[string]any{"bundle": raw, "policy": policy, "at": at.String()})
 	if err != nil {
 		return o, err
@@ -74,6 +76,7 @@ func (s *second) judge(raw []byte, policy []byte, at sealpost.UnixMilli) (o opin
 	if _, err := s.in.Write(append(line, '\n')); err != nil {
 		return o, err
 	}
+	meanwhile()
 	if !s.out.Scan() {
 		return o, errors.Join(s.out.Err(), io.ErrUnexpectedEOF)
 	}

@@ -88,11 +88,19 @@ export function parseVerifier(s: string): Verifier {
   } catch {
     must(false, "a verifier key is not base64");
   }
-  must(raw.length > 1 && hex(sha256(join(utf8(name + "\n"), raw)).subarray(0, 4)) === hash, "a verifier key has another hash than it says");
+  must(raw.length > 1 && keyHash(name, raw) === hash, "a verifier key has another hash than it says");
   const v = { name, hash, type: raw[0]!, key: raw.subarray(1) };
   must(v.key.length === (v.type === ML_DSA_44 ? 1312 : 32), "a verifier key is of another length");
   return v;
 }
+
+/** asCosigner takes a plain Ed25519 key as the cosigner's of that name and key (policy 1.1). */
+export function asCosigner(v: Verifier): Verifier {
+  if (v.type !== ED25519) return v;
+  return { ...v, type: COSIGNATURE, hash: keyHash(v.name, join(Uint8Array.of(COSIGNATURE), v.key)) };
+}
+
+const keyHash = (name: string, key: Uint8Array): string => hex(sha256(join(utf8(name + "\n"), key)).subarray(0, 4));
 
 /** A Note is text and the signature lines under it, none of them checked. */
 export interface Note {

@@ -4,22 +4,30 @@ import { sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
 import { compare, equal, hmacSHA256, utf8 } from "./bytes.js";
 import { bytes, decode, encode, fields, list, must, range, small, string, uint, type Value } from "./cbor.js";
 import { merkleRoot } from "./log.js";
-import { name, type Commitment } from "./statements.js";
+import { isZero, name, type Commitment } from "./statements.js";
 
 export const PAYLOAD_MAX = 2048; // bytes
 export const TEXT_MAX = 1600; // bytes
+export const NAME_MAX = 64; // bytes of a field's name
 export const FIELD_MAX = 256; // bytes of a field's value
 export const SLOTS = 8;
 export const ROSTER_MAX = 16_384; // bytes
+export const MEMBERS_MAX = 33; // the sender and 32 devices
 
 const algs = { "SHA-256": sha256, "SHA-384": sha384, "SHA-512": sha512 };
 const mac = (c: Commitment, key: Uint8Array, m: Value): Uint8Array => hmac(algs[c.alg], key, encode(m));
 
-/** shown wants text that can be displayed: no control characters but line feeds (4.1). */
-function shown(v: Value | undefined, least: number, most: number): string {
+function sized(v: Value | undefined, least: number, most: number): string {
   const s = string(v);
   const n = utf8(s).length;
-  must(n >= least && n <= most && !/[\x00-\x09\x0b-\x1f\x7f-\x9f]/.test(s), `want ${least} to ${most} bytes of text without control characters`);
+  must(n >= least && n <= most, `want ${least} to ${most} bytes of text`);
+  return s;
+}
+
+/** shown wants text that can be displayed: no control characters but line feeds (4.1). */
+function shown(v: Value | undefined, least: number, most: number): string {
+  const s = sized(v, least, most);
+  must(!/[\x00-\x09\x0b-\x1f\x7f]/.test(s), "text has control characters");
   return s;
 }
 
@@ -55,8 +63,8 @@ export function parsePayload(b: Uint8Array): Payload {
   must(new Set(all.map((x) => x.slot)).size === all.length, "two fields have one slot");
   const chain = list(f.get(5n), 3, 3);
   uint(chain[0]);
-  uint(chain[1]);
-  bytes(chain[2], 32);
+  const number = uint(chain[1], 1n);
+  must((number === 1n) === isZero(bytes(chain[2], 32)), "the previous commitment is zero exactly at number 1");
   name(f.get(7n), true);
   return { text: shown(text, 1, TEXT_MAX), opening: bytes(f.get(2n), 32), fields: all, slots: slotBytes(f.get(4n)), chain, sequence: bytes(f.get(6n), 32) };
 }
@@ -88,15 +96,13 @@ export function parseDisclosure(v: Value): Disclosure {
   const f = fields(v, [2, 3]);
   const shownFields = list(f.get(2n), 1, SLOTS).map((x): Field => {
     const [slot, opening, n, value] = list(x, 4, 4);
-    return { slot: small(slot, 0, SLOTS - 1), opening: bytes(opening, 32), name: string(n), value: string(value) };
+    return { slot: small(slot, 0, SLOTS - 1), opening: bytes(opening, 32), name: sized(n, 1, NAME_MAX), value: sized(value, 0, FIELD_MAX) };
   });
   shownFields.forEach((x, i) => must(i === 0 || shownFields[i - 1]!.slot < x.slot, "disclosed fields do not ascend"));
   return { fields: shownFields, slots: slotBytes(f.get(3n)) };
 }
 
 export function opensDisclosedField(f: Field, slots: Uint8Array[], c: Commitment): void {
-  name(f.name);
-  shown(f.value, 0, FIELD_MAX);
   opensField(f, slots, c);
   must(rootStands(slots, c), "the slots are not those of the commitment");
 }
@@ -109,12 +115,12 @@ export interface Roster {
 export function parseRoster(b: Uint8Array): Roster {
   must(b.length <= ROSTER_MAX, "a roster is too long");
   const [group, epoch, tree, members] = list(decode(b), 4, 4);
-  bytes(group, 1, 255);
+  bytes(group, 0, ROSTER_MAX);
   uint(epoch);
-  bytes(tree, 1, 64);
-  const all = list(members, 1, 1024).map((m) => {
+  bytes(tree, 0, ROSTER_MAX);
+  const all = list(members, 1, MEMBERS_MAX).map((m) => {
     const [leaf, device] = list(m, 2, 2);
-    return { leaf: bytes(leaf, 1, 256), device: bytes(device, 32) };
+    return { leaf: bytes(leaf, 0, ROSTER_MAX), device: bytes(device, 32) };
   });
   all.forEach((m, i) => must(i === 0 || compare(all[i - 1]!.leaf, m.leaf) < 0, "members do not ascend by leaf"));
   return { digest: sha256(b), members: all };

@@ -2,7 +2,7 @@
 import { base64url, hex, text } from "./bytes.js";
 import { must } from "./cbor.js";
 import { parseKey, type Key } from "./cose.js";
-import { COSIGNATURE, ED25519, ML_DSA_44, parseVerifier, type Verifier } from "./log.js";
+import { asCosigner, COSIGNATURE, ED25519, ML_DSA_44, parseVerifier, type Verifier } from "./log.js";
 import { name } from "./statements.js";
 import { parseTime } from "./time.js";
 
@@ -46,7 +46,7 @@ export function parsePolicy(raw: Uint8Array): Policy {
   };
   read("version", () => must(top.get("version") === 1, "want 1"));
   const log = read("log_key", () => verifier(top.get("log_key"), [ED25519]));
-  const witnessKeys = read("witness_keys", () => strings(top.get("witness_keys"), 0).map((s) => verifier(s, [COSIGNATURE, ML_DSA_44])));
+  const witnessKeys = read("witness_keys", () => strings(top.get("witness_keys"), 0).map((s) => asCosigner(verifier(s, [ED25519, COSIGNATURE, ML_DSA_44]))));
   read("witness_keys", () => distinct((witnessKeys ?? []).map((v) => v.name + v.hash)));
   const witnesses = read("witnesses", () => {
     const n = top.get("witnesses");
@@ -59,6 +59,7 @@ export function parsePolicy(raw: Uint8Array): Policy {
     const m = members(s, ["app", "key"], []);
     return { app: name(str(m.get("app"))), key: parseKey(base64url(str(m.get("key")))) };
   }));
+  read("senders", () => distinct((senders ?? []).map((s) => s.app + " " + hex(s.key.id))));
   const leastAssurance = read("least_assurance", () => {
     const n = assurances.indexOf(str(top.get("least_assurance"))) + 1;
     must(n > 0, `want one of ${assurances.join(", ")}`);
