@@ -1,8 +1,10 @@
 package js_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 )
 
@@ -41,6 +43,25 @@ func TestCommand(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		if got := cmd.ProcessState.ExitCode(); got != c.code {
 			t.Errorf("%q ends with %d, want %d: %s", c.args, got, c.code, out)
+		}
+	}
+}
+
+// Nothing but the command needs Node, reads a clock, or reaches the network.
+func TestJudgeReachesNoWorld(t *testing.T) {
+	files, err := filepath.Glob("src/*.ts")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d sources are seen: %v", len(files), err)
+	}
+	world := regexp.MustCompile(`"node:|\bBuffer\b|\bprocess\.|\bfetch\(|\bDate\.now\b|new Date\(\)|\beval\(|\bFunction\(`)
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := world.Find(b)
+		if command := name == "src/cli.ts"; command != (found != nil) {
+			t.Errorf("%s: %q: a verdict must follow from its arguments, in a browser too; only src/cli.ts knows the world", name, found)
 		}
 	}
 }
