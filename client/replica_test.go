@@ -303,7 +303,7 @@ func TestChangesAreLeased(t *testing.T) {
 		t.Fatalf("sent without a group while another makes it: %v", err)
 	case <-time.After(5 * sharePause):
 	}
-	end()
+	end(errors.New("nothing came of it"))
 	if err := <-sent; err != nil {
 		t.Fatalf("after the other one's change: %v", err)
 	}

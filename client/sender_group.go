@@ -352,11 +352,7 @@ func (x *sealer) fresh(ctx context.Context, must []memberRecord, forLeft bool) (
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
+	defer func() { end(err) }()
 	ids := make([]sealpost.KeyID, len(x.devices))
 	for i, d := range x.devices {
 		ids[i] = d.Key.ID()
@@ -415,11 +411,7 @@ func (x *sealer) commit(ctx context.Context, gone []sealpost.KeyID) (err error) 
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
+	defer func() { end(err) }()
 	g, err := x.unmarshal(x.record.Suite, x.record.Leaf, x.record.State)
 	if err != nil {
 		return err

@@ -257,10 +257,10 @@ func (x *sealer) alter(f func(Tx, *groupRecord) error) error {
 }
 
 // claimChange leases the change of the group to this replica, and gives what ends
-// the lease where nothing comes of it.
-func (x *sealer) claimChange() (end func(), err error) {
+// the lease where nothing comes of it. A change that is published ends it itself.
+func (x *sealer) claimChange() (end func(error), err error) {
 	if !x.s.replicated {
-		return func() {}, nil
+		return func(error) {}, nil
 	}
 	key, mine := changeKey(x.recipient), x.s.cfg.Replica
 	err = x.s.shared.Update(func(tx Tx) error {
@@ -274,7 +274,10 @@ func (x *sealer) claimChange() (end func(), err error) {
 		}
 		return save(tx, key, changeRecord{mine, now.Add(changeLease)})
 	})
-	return func() {
+	return func(err error) {
+		if err == nil {
+			return
+		}
 		// One that cannot be ended runs out.
 		_ = x.s.shared.Update(func(tx Tx) error {
 			held, found, err := load[changeRecord](tx, key)

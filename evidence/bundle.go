@@ -39,6 +39,7 @@ type Bundle struct {
 	Disclosed   *Disclosure        `cbor:"5,keyasint,omitempty"`
 	PolicyHash  []byte             `cbor:"6,keyasint,omitempty"` // a hint, [Policy.Hash]; no verdict depends on it
 	Consistency []Consistency      `cbor:"7,keyasint,omitempty"` // ascending by from, then to
+	Span        *Span              `cbor:"8,keyasint,omitempty"`
 
 	spans spans
 }

@@ -26,6 +26,8 @@ func damageable(t testing.TB) ([]byte, evidence.Policy) {
 		}
 	}
 	b.Consistency = []evidence.Consistency{w.Log.Consistency(13, 14)}
+	b.Span = w.Log.Span(3, 14)
+	b.Span.Later = w.Later(at+1, 14)
 	return encode(t, b), w.Policy()
 }
 
@@ -93,11 +95,14 @@ func TestNewDigestDoesNotHelp(t *testing.T) {
 		// The hint of a policy, the name of the payload's template, a stranger's
 		// signature line.
 		free := !bytes.Equal(b.PolicyHash, honest.PolicyHash) || !bytes.Equal(b.Disclosed.Payload, honest.Disclosed.Payload)
-		for k := range b.Exhibits {
-			was, is := honest.Exhibits[k].Proof, b.Exhibits[k].Proof
+		stranger := func(was, is []byte) bool {
 			line := bytes.Index(was, []byte("stranger.example"))
-			free = free || bytes.Equal(was[:line], is[:line]) && !bytes.Equal(was, is)
+			return bytes.Equal(was[:line], is[:line]) && !bytes.Equal(was, is)
 		}
+		for k := range b.Exhibits {
+			free = free || stranger(honest.Exhibits[k].Proof, b.Exhibits[k].Proof)
+		}
+		free = free || stranger(honest.Span.Checkpoint, b.Span.Checkpoint)
 		if !free {
 			t.Fatalf("byte %d flipped under a new digest: still proven", i)
 		}

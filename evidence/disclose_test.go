@@ -123,4 +123,11 @@ func TestBundleAsJSON(t *testing.T) {
 	if !strings.Contains(show(b), "493817") {
 		t.Error("the form for reading hides what is disclosed")
 	}
+	b.Span = w.Log.Span(3, 14)
+	b.Span.Later = w.Later(at, 14)
+	for _, text := range []string{`"from":3`, `"leaves":11`, `"tree_size":14`} {
+		if !strings.Contains(show(b), text) {
+			t.Errorf("the form for reading lacks %s of the span", text)
+		}
+	}
 }

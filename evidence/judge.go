@@ -30,6 +30,7 @@ func Verify(raw []byte, p Policy, at sealpost.UnixMilli) Verdict {
 	j.carriers()    // 4.9: what the relay says of carriers
 	j.outcome()     // 4.10: how it ended, and that nothing counted is missing
 	j.owed()        // 4.11: what the relay promised
+	j.kept()        // 6: whether it kept it, where the log's leaves are here
 	j.required()    // 4.12: what the policy wants to see
 	j.unexplained() // 4.13: damage that only the digest sees
 	j.notYet()      // 4.14: what did not exist at that time
@@ -53,6 +54,7 @@ type judge struct {
 	events      []of[sealpost.KeyEvent]
 
 	heads   map[string]*head // by the checkpoint's text
+	spanned *spanned         // nil where there is no span, or a bad one
 	log     logVerifiers
 	devices map[sealpost.KeyID]device
 	roll    *sealpost.Roster          // of the commitment, once its preimage is found
@@ -78,7 +80,8 @@ type exhibit struct {
 	head   *head  // that the leaf is under
 	spoilt bool   // a check of it failed: it shows nothing
 
-	promise *sealpost.Promise // checked; nil where there is none, or a bad one
+	promise   *sealpost.Promise  // checked; nil where there is none, or a bad one
+	outcomeBy sealpost.UnixMilli // as promised of a commitment, else 0
 }
 
 // An of is an exhibit with its payload.
@@ -306,6 +309,9 @@ func (j *judge) unexplained() {
 	}
 	if j.opening != nil {
 		may("disclosure (template name)", s.disclosed)
+	}
+	if s := j.spanned; s != nil && s.head.strangers {
+		may(spanName+" (signature line by a key that the policy does not name)", j.bundle.spans.span)
 	}
 	for _, e := range j.exhibits {
 		if e.head != nil && e.head.strangers {

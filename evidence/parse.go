@@ -21,6 +21,7 @@ func (r Range) Holds(at int) bool { return r.From <= at && at < r.To }
 // spans says where each part of a parsed bundle stands.
 type spans struct {
 	id, policy, disclosed, digest Range
+	span                          Range
 	exhibits                      []exhibitSpans
 	rosters                       []Range
 	consistency                   []Range
@@ -213,7 +214,7 @@ func (w *walker) need(seen uint64, keys ...uint64) {
 func (w *walker) bundle(b *Bundle) {
 	w.in("head", 0)
 	last := 0 // where the entry before began
-	seen := w.keys(7, func(key uint64, from int) {
+	seen := w.keys(8, func(key uint64, from int) {
 		w.entry(b, key, from, last)
 		w.in("entries", last)
 		last = from
@@ -251,6 +252,8 @@ func (w *walker) entry(b *Bundle, key uint64, from, before int) {
 		b.spans.policy = Range{from, w.at}
 	case 7:
 		w.consistency(b, before)
+	case 8:
+		w.span(b, from, before)
 	}
 }
 
@@ -395,4 +398,31 @@ func (w *walker) consistency(b *Bundle, before int) {
 		b.Consistency = append(b.Consistency, c)
 		b.spans.consistency = append(b.spans.consistency, Range{start, w.at})
 	}
+}
+
+func (w *walker) span(b *Bundle, from, before int) {
+	w.in(spanName, before)
+	s := &Span{}
+	seen := w.keys(5, func(key uint64, _ int) {
+		switch key {
+		case 1:
+			s.From = w.head(majorUint)
+		case 2:
+			s.Leaves = bytes.Clone(w.bytes(majorBytes, 0, SpanMax*len(sealpost.Leaf{})))
+			if w.err == nil && len(s.Leaves)%len(sealpost.Leaf{}) != 0 {
+				w.fail("leaves that are not whole")
+			}
+		case 3:
+			s.Before = []sealpost.Hash{}
+			for range w.count(majorArray, 0, pathMax) {
+				s.Before = append(s.Before, w.hash())
+			}
+		case 4:
+			s.Checkpoint = bytes.Clone(w.bytes(majorBytes, 1, sealpost.NoteMax))
+		case 5:
+			s.Later = bytes.Clone(w.bytes(majorBytes, 1, PromiseMax))
+		}
+	})
+	w.need(seen, 1, 2, 3, 4)
+	b.Span, b.spans.span = s, Range{from, w.at}
 }

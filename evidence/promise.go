@@ -41,6 +41,9 @@ func (j *judge) checkPromise(e *exhibit) (sealpost.Promise, error) {
 	case e.logged && e.index < p.TreeSize:
 		return p, fmt.Errorf("promise: made when the log had %d leaves, and the statement is leaf %d", p.TreeSize, e.index)
 	}
+	if t := travels.Entry.OutcomeBy; t > 0 && t <= int64(sealpost.TimeLast) {
+		e.outcomeBy = sealpost.UnixMilli(t)
+	}
 	return p, nil
 }
 
@@ -59,7 +62,7 @@ func (j *judge) owes(e *exhibit) {
 	claim := Claim{About: AboutPromise, Evidence: []string{e.name}, NotAfter: &Bound{p.Accepted, "the relay's own clock"},
 		What:  fmt.Sprintf("The relay promised at %v that the %v will be in the log %q by %v.", p.Accepted, e.signed.Kind(), p.Origin, p.LogBy),
 		Limit: "A promise shows what the relay owes, and not that it was kept; the log shows that."}
-	if !e.logged && j.at > p.LogBy {
+	if !e.logged && j.at > p.LogBy && j.spanned == nil {
 		claim.Limit = "The time is past and this bundle does not show it kept. With the log's checkpoint and leaves of after that time it is proof of fault."
 	}
 	j.claim(claim)

@@ -149,6 +149,7 @@ func (j *judge) prove() {
 	for _, e := range j.exhibits {
 		j.promised(e)
 	}
+	j.span()
 	j.chronological()
 	j.conflictingHeads()
 	j.consistency()
@@ -190,17 +191,9 @@ func (j *judge) include(e *exhibit) error {
 	if p.ExtraData != nil || !bytes.Equal(p.Marshal(), e.Proof) {
 		return errors.New("tlog proof: not in its one form")
 	}
-	h := j.heads[string(p.Checkpoint)]
-	if h == nil {
-		if len(j.heads) >= HeadsMax {
-			return fmt.Errorf("more than %d checkpoints", HeadsMax)
-		}
-		var err error
-		if h, err = j.log.readHead(p.Checkpoint); err != nil {
-			return err
-		}
-		h.where = e.name
-		j.heads[string(p.Checkpoint)] = h
+	h, err := j.takeHead(p.Checkpoint, e.name)
+	if err != nil {
+		return err
 	}
 	leaf := sealpost.MakeLeaf(e.Salt, e.Statement)
 	path := make([][]byte, len(p.Hashes))
@@ -214,21 +207,33 @@ func (j *judge) include(e *exhibit) error {
 	return nil
 }
 
+// takeHead reads a checkpoint that something in the bundle rests on, once.
+func (j *judge) takeHead(text []byte, where string) (*head, error) {
+	if h := j.heads[string(text)]; h != nil {
+		return h, nil
+	}
+	if len(j.heads) >= HeadsMax {
+		return nil, fmt.Errorf("more than %d checkpoints", HeadsMax)
+	}
+	h, err := j.log.readHead(text)
+	if err != nil {
+		return nil, err
+	}
+	h.where = where
+	j.heads[string(text)] = h
+	return h, nil
+}
+
 // addHead takes in the checkpoint that a device says it held. One that is not
 // by the policy's log says nothing.
 func (j *judge) addHead(text, where string) *head {
 	if text == "" {
 		return nil
 	}
-	if h := j.heads[text]; h != nil {
-		return h
-	}
-	h, err := j.log.readHead([]byte(text))
-	if err != nil || len(j.heads) >= HeadsMax {
+	h, err := j.takeHead([]byte(text), where)
+	if err != nil {
 		return nil
 	}
-	h.where = where
-	j.heads[text] = h
 	return h
 }
 

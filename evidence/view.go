@@ -35,6 +35,7 @@ func (b *Bundle) MarshalJSON() ([]byte, error) {
 		Disclosed   any           `json:"disclosed,omitempty"`
 		PolicyHash  string        `json:"policy_hash,omitempty"`
 		Consistency []Consistency `json:"consistency,omitempty"`
+		Span        any           `json:"span,omitempty"`
 	}{Version: Version, ID: b.ID.String(), PolicyHash: hex.EncodeToString(b.PolicyHash), Consistency: b.Consistency}
 	for _, e := range b.Exhibits {
 		x := exhibit{Statement: encode(e.Statement), Salt: encode(e.Salt[:]), Promise: encode(e.Promise)}
@@ -63,10 +64,24 @@ func (b *Bundle) MarshalJSON() ([]byte, error) {
 	if b.Disclosed != nil {
 		out.Disclosed = b.Disclosed.readable()
 	}
+	if b.Span != nil {
+		out.Span = b.Span.readable()
+	}
 	return json.MarshalIndent(out, "", "  ")
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// readable shows where the span stands; its leaves are noise to a reader.
+func (s *Span) readable() any {
+	m := map[string]any{"from": s.From, "leaves": len(s.Leaves) / len(sealpost.Leaf{}), "checkpoint": strings.Split(strings.TrimSuffix(string(s.Checkpoint), "\n"), "\n")}
+	if signed, err := sealpost.Parse(s.Later); err == nil {
+		if later, err := decoded(signed); err == nil {
+			m["later"] = later
+		}
+	}
+	return m
+}
 
 // readable shows what the holder chose to disclose.
 func (d *Disclosure) readable() any {

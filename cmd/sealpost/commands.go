@@ -13,6 +13,7 @@ func commands() []*cobra.Command {
 		proveCommand(),
 		verifyCommand(),
 		faultCommand(),
+		auditCommand(),
 		logCommand(),
 		keyCommand(),
 		configCommand(),

@@ -27,6 +27,12 @@ type Config struct {
 	// Keys is the folder of the relay's keys. It must not lie in Data, so that
 	// a stolen data folder opens nothing. Default: Data with ".keys" appended.
 	Keys string `yaml:"keys"`
+	// Guard is the folder where the relay remembers the last head of the log that
+	// its key signed, so that an older copy of the log is never signed. It must
+	// lie neither in Data nor in Keys, and be in no backup: a restored guard has
+	// forgotten what was signed since. The log's key is bound to it; sealpost log
+	// guard tells it anew. Default: Data with ".guard" appended.
+	Guard string `yaml:"guard"`
 	// Listen is the address of the API. Default 127.0.0.1:8484. An address
 	// that is not loopback needs tls.
 	Listen string `yaml:"listen"`
@@ -154,7 +160,7 @@ func keyFaults(e *yaml.TypeError) error {
 
 // paths are the members that name files.
 func (c *Config) paths() []*string {
-	out := []*string{&c.Data, &c.Keys}
+	out := []*string{&c.Data, &c.Keys, &c.Guard}
 	if c.TLS != nil {
 		out = append(out, &c.TLS.Cert, &c.TLS.Key)
 	}
@@ -173,6 +179,9 @@ func (c Config) complete() (Config, error) {
 	if c.Keys == "" {
 		c.Keys = c.Data + ".keys"
 	}
+	if c.Guard == "" {
+		c.Guard = c.Data + ".guard"
+	}
 	if c.Listen == "" {
 		c.Listen = defaultListen
 	}
@@ -187,6 +196,7 @@ func (c Config) complete() (Config, error) {
 	}
 	faults := []error{
 		want(!within(c.Keys, c.Data), "keys: lies in data; a stolen data folder would open itself"),
+		want(!within(c.Guard, c.Data) && !within(c.Guard, c.Keys), "guard: lies in data or keys; a restored backup would take it back too"),
 		want(isOrigin(c.Origin), "origin: 1 to 128 characters without spaces or plus signs, such as log.example.com/2026"),
 		want(c.CheckpointMS >= 100 && c.CheckpointMS <= 60000, "checkpoint_ms: want 100 to 60000"),
 		c.checkListen(),

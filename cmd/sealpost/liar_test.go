@@ -536,6 +536,55 @@ var toldLies = map[string]func(w *lyingTown, v *victim){
 		w.accuses(id, "--device", w.phoneDir(v.customer), evidence.Incomplete,
 			"asserts that what it opened does not match what was committed", "Its reason: another blob.",
 			"The relay promised at", "that the receipt")
+		// Its time is an hour away. Then the receipt is still not in the log, and
+		// the relay's next promise, to whomever, makes a proof of it.
+		then := sealpost.FromTime(time.Now().Add(2 * time.Hour)).String()
+		told := w.command(evidence.Incomplete.ExitCode(), "audit", "promises", filepath.Join(w.dir, "bundle.sealpost"),
+			"--policy", filepath.Join(w.dir, "policy.json"), "--log", w.cfg.URL, "--at", then)
+		if !strings.Contains(told, "receipt") || !strings.Contains(told, "it is not in the log, and nothing at hand that the relay signed after its time") {
+			w.t.Errorf("the audit says:\n%s", told)
+		}
+	},
+
+	// The sender holds the promise, and the next one says how far the log was after
+	// its time: without the leaf, the two and the log's own leaves are proof of
+	// fault (30), that anybody can judge with no relay and no store.
+	"forget-message": func(w *lyingTown, v *victim) {
+		id := w.send(v.customer)
+		if err := w.liar.Tell(""); err != nil {
+			w.t.Fatal(err)
+		}
+		w.closeSender()
+		soon := sealpost.FromTime(time.Now().Add(time.Second)).String() // when what was promised at once is due
+		told := w.command(evidence.Incomplete.ExitCode(), "audit", "promises", "--sender", w.senderDir(), "--at", soon)
+		if !strings.Contains(told, "post anything to the relay and audit again") {
+			w.t.Errorf("without a later word:\n%s", told)
+		}
+		w.openSender()
+		next := w.send(v.customer)
+		v.receives(next)
+		w.gathers(next, isComplete)
+		w.closeSender()
+		proofs := filepath.Join(w.dir, "broken")
+		told = w.command(evidence.Diverged.ExitCode(), "audit", "promises", "--sender", w.senderDir(), "-o", proofs)
+		if !strings.Contains(told, "1 broken, 0 cannot be told") || !strings.Contains(told, "! "+id.String()+": broken promise") {
+			w.t.Errorf("the audit says:\n%s", told)
+		}
+		w.proves(next, evidence.Proven)
+		files, err := filepath.Glob(filepath.Join(proofs, id.String()+".*.sealpost"))
+		if err != nil || len(files) != 1 {
+			w.t.Fatalf("proofs: %v, %v", files, err)
+		}
+		policy := filepath.Join(w.dir, "policy.json")
+		told = w.command(evidence.Diverged.ExitCode(), "verify", files[0], "--policy", policy)
+		if !strings.Contains(told, "did not keep it: the relay signed at") || !strings.Contains(told, "# proof of fault: broken promise") {
+			w.t.Errorf("the verdict says:\n%s", told)
+		}
+		w.stopped() // the log's public files are enough, in any copy
+		for _, file := range []string{files[0], filepath.Join(w.dir, "bundle.sealpost")} {
+			code := map[bool]int{true: evidence.Diverged.ExitCode()}[file == files[0]]
+			w.command(code, "audit", "promises", file, "--policy", policy, "--log", w.cfg.logDir())
+		}
 	},
 
 	// A device that sees a gap in the sender's numbers signs so on the message

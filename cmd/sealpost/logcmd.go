@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 
 func logCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "log", Short: "Check and read a relay's transparency log", Args: args(cobra.NoArgs)}
-	cmd.AddCommand(logFsckCommand(), logCheckpointCommand(), logTailCommand())
+	cmd.AddCommand(logFsckCommand(), logCheckpointCommand(), logTailCommand(), logGuardCommand())
 	return cmd
 }
 
@@ -35,17 +36,18 @@ type logFolder struct {
 // logFlags adds the flags that name a folder and whom to trust. Only a command
 // that opens statements needs the relay's keys.
 func logFlags(cmd *cobra.Command, opens bool) func() (logFolder, error) {
-	var data, keys, vkey string
+	var data, keys, guard, vkey string
 	cmd.Flags().StringVar(&data, "data", "", "the relay's folder, or a demo's")
 	if opens {
 		cmd.Flags().StringVar(&keys, "keys", "", `the relay's key folder (default: the folder with ".keys" appended)`)
+		cmd.Flags().StringVar(&guard, "guard", "", `the signing guard's folder (default: the folder with ".guard" appended)`)
 	}
 	cmd.Flags().StringVar(&vkey, "vkey", "", "the log's verifier key (default: the folder's own log.vkey, which proves less)")
 	return func() (logFolder, error) {
 		if data == "" {
 			return logFolder{}, usage("--data is missing; name the relay's folder")
 		}
-		cfg, err := Config{Data: relayFolder(data), Keys: keys}.complete()
+		cfg, err := Config{Data: relayFolder(data), Keys: keys, Guard: guard}.complete()
 		if err != nil {
 			return logFolder{}, exit{exitUsage, err}
 		}
@@ -92,6 +94,7 @@ func logFsckCommand() *cobra.Command {
 		Long: `Read every tile and recompute the root; open every stored statement, recompute
 its leaf from its salt and compare it with the log; hash every blob that is still
 there; follow each message's course again and compare every working row with it.
+Where the signing guard is on this machine, the log must extend what it remembers.
 Each fault is named with its file, bytes and index, or its table and row. The
 relay must be stopped, or give --log-only.
 
@@ -129,7 +132,10 @@ func writeFsck(w io.Writer, r fsckReport) {
 	}
 	end, mend := "sound", ""
 	if !r.Sound {
-		end, mend = "DAMAGED", "mend: with the relay stopped, restore what is named, or its folder, from a backup\n"
+		end = "DAMAGED"
+	}
+	if slices.ContainsFunc(r.Faults, func(f string) bool { return !strings.HasPrefix(f, guardFault) }) {
+		mend = "mend: with the relay stopped, restore what is named, or its folder, from a backup\n"
 	}
 	fmt.Fprintf(w, "%s: log %s, %d leaves in %d files, root %s, %d statements compared\n%s", end, r.Origin, r.Entries, r.Files, r.Root, r.Statements, mend)
 }
@@ -152,7 +158,14 @@ func (f logFolder) fsck(ctx context.Context, logOnly bool) (fsckReport, error) {
 			return nil
 		}
 	}
+	before, guarded, err := f.guardHead()
+	if err != nil {
+		report.Faults = append(report.Faults, guardFault+err.Error())
+	}
 	found, err := translog.Fsck(ctx, f.cfg.logDir(), f.verifier, opts)
+	if err == nil && guarded {
+		report.Faults = append(report.Faults, f.guardFaults(before, found)...)
+	}
 	report.Origin, report.Size, report.Root = found.Origin, found.Size, hex.EncodeToString(found.Root[:])
 	report.Entries, report.Files, report.Leftovers = found.Entries, found.Files, found.Leftovers
 	if damage, ok := errors.AsType[*translog.DamageError](err); ok {

@@ -13,6 +13,7 @@ import (
 	"github.com/sealpost/sealpost/api"
 	"github.com/sealpost/sealpost/client"
 	"github.com/sealpost/sealpost/evidence"
+	"github.com/sealpost/sealpost/web/verify"
 )
 
 func messageCommand() *cobra.Command {
@@ -146,8 +147,8 @@ func writeTimeline(w io.Writer, view api.MessageView) {
 }
 
 func proveCommand() *cobra.Command {
-	var dir, out, policyOut string
-	var disclose bool
+	var dir, out, policyOut, pagePath string
+	var disclose, html bool
 	var fields []string
 	cmd := &cobra.Command{
 		Use:   "prove MSG -o FILE --sender DIR",
@@ -155,11 +156,20 @@ func proveCommand() *cobra.Command {
 		Long: `Write a bundle that sealpost verify judges offline. It comes from the sender's own
 store, so it works with the relay stopped; with the relay running, what is newer
 there is fetched first. The bundle says nothing of the content unless you open it
-with --disclose or single fields with --field.`,
-		Example: "  sealpost prove msg_… -o otp.sealpost --sender sender --policy-out policy.json",
+with --disclose or single fields with --field.
+
+With --html the file is a page that has the bundle and the sender's own policy inside
+and judges it in any browser, with the network off. It is a convenience: whoever makes
+a file decides what it shows, and the page says so. The reader can save the bundle
+from it and judge it with a verifier and a policy of its own.`,
+		Example: "  sealpost prove msg_… -o otp.sealpost --sender sender --policy-out policy.json\n  sealpost prove msg_… -o otp.html --html --sender sender",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			id, err := bundleOf(given[0], out)
+			if err != nil {
+				return err
+			}
+			page, err := pageFor(html, pagePath)
 			if err != nil {
 				return err
 			}
@@ -180,7 +190,17 @@ with --disclose or single fields with --field.`,
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(out, raw, 0o644); err != nil {
+			file := raw
+			if html {
+				policy, err := t.policy().Encode()
+				if err != nil {
+					return err
+				}
+				if file, err = verify.Carry(page, raw, policy); err != nil {
+					return err
+				}
+			}
+			if err := os.WriteFile(out, file, 0o644); err != nil {
 				return err
 			}
 			if policyOut != "" {
@@ -196,9 +216,37 @@ with --disclose or single fields with --field.`,
 	cmd.Flags().StringVar(&dir, "sender", "", "the sender's folder")
 	cmd.Flags().StringVarP(&out, "out", "o", "", "the bundle's file")
 	cmd.Flags().StringVar(&policyOut, "policy-out", "", "also write the sender's own trust policy")
+	cmd.Flags().BoolVar(&html, "html", false, "write a page that has the bundle inside and judges it in a browser")
+	cmd.Flags().StringVar(&pagePath, "page", "", "the page to take for --html, as make web makes it (default: the one inside this binary)")
 	cmd.Flags().BoolVar(&disclose, "disclose", false, "open the whole message in the bundle")
 	cmd.Flags().StringSliceVar(&fields, "field", nil, "open single fields in the bundle, by name")
 	return cmd
+}
+
+// pageMax bounds the page that --page names, in bytes: about six times what
+// make web makes.
+const pageMax = 16 << 20
+
+// pageFor is the page that --html asks for, from a file where one is named. That
+// it takes a bundle is tried before anything else is done.
+func pageFor(html bool, path string) (page []byte, err error) {
+	switch {
+	case !html && path != "":
+		return nil, usage("--page is for --html, which is missing")
+	case !html:
+		return nil, nil
+	case path == "":
+		page, err = verify.Page()
+	default:
+		page, err = readBounded(path, pageMax)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--html: %w", err)
+	}
+	if _, err := verify.Carry(page, nil, nil); err != nil {
+		return nil, fmt.Errorf("--html: %s: %w", path, err)
+	}
+	return page, nil
 }
 
 func writePolicy(path string, p evidence.Policy) error {

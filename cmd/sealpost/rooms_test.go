@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -95,7 +96,7 @@ func TestRelayOverHTTP(t *testing.T) {
 		url := "http://" + b.server.listener.Addr().String()
 		sender, err := api.NewSenderClient(url, b.secret, nil)
 		b.must(err)
-		return clienttest.Rig{App: bankApp, Key: b.key, Now: b.stamp, Relay: b.server.statement.Public(), LogKey: b.server.vkey,
+		return clienttest.Rig{App: bankApp, Key: b.key, Now: b.stamp, Relay: b.server.statement.Public(), LogKey: b.server.key.VKey,
 			Sender: sender, Log: sender, Until: b.until,
 			Device: func(key *sealpost.PrivateKey) clienttest.Device {
 				device, err := api.NewDeviceClient(url, key, b.now, rand.Reader, nil)
@@ -109,7 +110,7 @@ func TestRelayOverHTTP(t *testing.T) {
 func TestRelayLog(t *testing.T) {
 	relaytest.LogContract(t, func(t *testing.T) relaytest.LogRig {
 		dir := t.TempDir()
-		key, _, err := signer.Note(filepath.Join(dir, "log.key"), "log.example/test")
+		key, err := signer.OpenLog(filepath.Join(dir, "log.key"), filepath.Join(dir, "guard"), "log.example/test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +123,7 @@ func TestRelayLog(t *testing.T) {
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), bankWithin)
 			defer cancel()
-			if err := l.Close(ctx); err != nil {
+			if err := errors.Join(l.Close(ctx), key.Close()); err != nil {
 				t.Error(err)
 			}
 		})

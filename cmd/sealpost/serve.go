@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
@@ -61,7 +60,7 @@ type server struct {
 	logger    *slog.Logger
 	now       func() time.Time
 	statement *sealpost.PrivateKey
-	vkey      string
+	key       *signer.LogKey // behind its guard
 
 	store      *store.DB
 	log        *translog.Log
@@ -119,16 +118,15 @@ func (s *server) openStore(ctx context.Context) error {
 }
 
 func (s *server) openLog(ctx context.Context) error {
-	var key note.Signer
 	var err error
-	if key, s.vkey, err = signer.Note(s.cfg.logKeyFile(), s.cfg.Origin); err != nil {
+	if s.key, err = signer.OpenLog(s.cfg.logKeyFile(), s.cfg.Guard, s.cfg.Origin); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.cfg.vkeyFile(), []byte(s.vkey+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(s.cfg.vkeyFile(), []byte(s.key.VKey+"\n"), 0o644); err != nil {
 		return err
 	}
 	translog.TesseraLogTo(s.logger)
-	s.log, err = translog.Open(ctx, translog.Config{Dir: s.cfg.logDir(), Signer: key,
+	s.log, err = translog.Open(ctx, translog.Config{Dir: s.cfg.logDir(), Signer: s.key,
 		CheckpointInterval: s.cfg.checkpointInterval(), Compare: s.compareLeaf(ctx), Logger: s.logger})
 	return err
 }
@@ -303,6 +301,9 @@ func (s *server) close() error {
 		defer cancel()
 		faults = append(faults, s.log.Close(within))
 	}
+	if s.key != nil { // after the log, which signs once more
+		faults = append(faults, s.key.Close())
+	}
 	if s.store != nil {
 		faults = append(faults, s.store.Close())
 	}
@@ -327,7 +328,7 @@ func (s *server) ready() readyLine {
 		}
 		url = scheme + "://" + s.listener.Addr().String()
 	}
-	return readyLine{URL: url, Origin: s.cfg.Origin, LogVKey: s.vkey,
+	return readyLine{URL: url, Origin: s.cfg.Origin, LogVKey: s.key.VKey,
 		RelayKey: base64.RawURLEncoding.EncodeToString(s.statement.Public().COSE())}
 }
 
@@ -353,6 +354,7 @@ no tenant yet. Once it takes requests it prints one line of JSON.`,
 				return err
 			}
 			logger.Warn(signer.Loud)
+			logger.Info("the signing guard remembers the log's last signed head: leave its folder out of every backup", "guard", cfg.Guard)
 			if err := printLine(cmd, s.ready()); err != nil {
 				return errors.Join(err, s.close())
 			}

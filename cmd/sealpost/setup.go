@@ -94,7 +94,7 @@ func (s setup) writeSender(cfg Config, relayURL string) error {
 	if err != nil {
 		return err
 	}
-	_, vkey, err := signer.Note(cfg.logKeyFile(), cfg.Origin)
+	vkey, err := signer.LogVKey(cfg.logKeyFile(), cfg.Guard, cfg.Origin)
 	if err != nil {
 		return err
 	}

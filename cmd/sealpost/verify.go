@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/evidence"
+	"github.com/sealpost/sealpost/web/verify"
 )
 
 func verifyCommand() *cobra.Command {
@@ -69,11 +70,11 @@ func parseAt(text string) (sealpost.UnixMilli, error) {
 	if text == "" {
 		return sealpost.FromTime(time.Now()), nil
 	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || t.UnixMilli() < 0 || sealpost.FromTime(t) > sealpost.TimeLast {
-		return 0, usage("--at %q: want RFC 3339, such as 2026-11-24T12:00:00Z", text)
+	t, err := verify.ParseAt(text)
+	if err != nil {
+		return 0, usage("--at: %v", err)
 	}
-	return sealpost.FromTime(t), nil
+	return t, nil
 }
 
 func readPolicy(path string) (evidence.Policy, error) {

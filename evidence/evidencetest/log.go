@@ -1,6 +1,7 @@
 package evidencetest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -109,6 +110,18 @@ func (l *Log) Prove(index, size uint64) []byte {
 // Consistency is the proof that size to extends size from.
 func (l *Log) Consistency(from, to uint64) evidence.Consistency {
 	return evidence.Consistency{From: from, Root: l.Root(from), To: to, Path: subproof(int(from), l.leaves[:to], true)}
+}
+
+// Span is every leaf from one index up to a size, under the checkpoint of it.
+func (l *Log) Span(from, size uint64) *evidence.Span {
+	s := &evidence.Span{From: from, Leaves: bytes.Join(l.leaves[from:size], nil), Before: []sealpost.Hash{}, Checkpoint: l.Checkpoint(size)}
+	for at, bit := uint64(0), uint64(1)<<62; bit > 0; bit >>= 1 {
+		if from&bit != 0 { // each bit of an index is a perfect subtree before it
+			s.Before = append(s.Before, mth(l.leaves[at:at+bit]))
+			at += bit
+		}
+	}
+	return s
 }
 
 // mth is RFC 9162 2.1.1.

@@ -176,6 +176,34 @@ func (w *World) promise(signed sealpost.Signed, leaf sealpost.Leaf, accepted sea
 	return all[1].Encode()
 }
 
+// Later is a promise that the relay signs for something else, at a time and
+// with the size of the log then.
+func (w *World) Later(accepted sealpost.UnixMilli, size uint64) []byte {
+	all, err := sealpost.SignPromise([]sealpost.PromiseEntry{{Statement: sealpost.Hash{1}}}, Origin, accepted, size, sealpost.MergeDelay, w.Relay)
+	check(err)
+	return all[0].Signed
+}
+
+// Dropped is a story in which the relay promised to log the commitment and did
+// not: the log goes on with other leaves, 13 in all. The bundle is the sender's.
+func Dropped() (*World, *evidence.Bundle) {
+	w := New()
+	w.Devices = w.Devices[:1]
+	w.Steps = []string{"enrol-0", "noise", "noise", "commitment"}
+	w.Accepted["commitment"] = Start
+	w.Tell()
+	x := w.Exhibit("commitment")
+	x.Proof = nil
+	w.Log = w.Log.Fork(w.Entries["commitment"].Index)
+	for range 10 {
+		w.Log.Append(slices.Concat([]byte{sealpost.LeafVersion}, w.draw(32)))
+	}
+	b := &evidence.Bundle{Version: evidence.Version, ID: w.Message, Rosters: [][]byte{w.Roster.Encode()}, Exhibits: []evidence.Exhibit{w.Exhibit("enrol-0"), x}}
+	b.Span = w.Log.Span(3, 13)
+	b.Span.Later = w.Later(Start+sealpost.UnixMilli(sealpost.MergeDelay.Milliseconds())+1, 13)
+	return w, b
+}
+
 func (w *World) draw(n int) []byte {
 	b := make([]byte, n)
 	_, err := io.ReadFull(w.random, b)

@@ -1,7 +1,11 @@
 // Package signer keeps the relay's own keys, each bound to one purpose: the
 // log's note key and the statement key. This is the file kind, for development
 // and for a machine whose disk is trusted; key services come behind the same
-// two functions.
+// functions.
+//
+// The log's key signs behind a [Guard], which remembers the last head that was
+// signed, outside the log and its backup, and signs only what extends it. A
+// relay that was put back to an older copy of its log signs nothing.
 //
 // A key file names its purpose, and a key of another purpose is refused, so
 // that no configuration can make one key sign two kinds of things.
@@ -21,8 +25,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sealpost/sealpost"
 )
@@ -67,31 +69,6 @@ func keyFile(path, purpose string) (*sealpost.PrivateKey, error) {
 	return k, nil
 }
 
-// Note loads the log's Ed25519 note key (C2SP signed-note) at path, and makes
-// it for origin if there is none. It returns the verifier key too.
-func Note(path, origin string) (note.Signer, string, error) {
-	text, err := loadOrMake(path, func() (string, error) {
-		secret, public, err := note.GenerateKey(rand.Reader, origin)
-		return secret + "\n" + public, err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	secret, public, _ := strings.Cut(text, "\n")
-	s, err := note.NewSigner(secret)
-	if err != nil {
-		return nil, "", fmt.Errorf("key file %s: it is not a log key", path)
-	}
-	if s.Name() != origin {
-		return nil, "", fmt.Errorf("key file %s: it is the key of log %q, not of %q; a log's name is fixed for ever", path, s.Name(), origin)
-	}
-	v, err := note.NewVerifier(public)
-	if err != nil || v.Name() != s.Name() || v.KeyHash() != s.KeyHash() {
-		return nil, "", fmt.Errorf("key file %s: its two halves are not of one key", path)
-	}
-	return s, public, nil
-}
-
 // loadOrMake reads a key file, or writes a new one durably with mode 0600.
 func loadOrMake(path string, make func() (string, error)) (string, error) {
 	text, err := load(path)
@@ -123,7 +100,12 @@ func load(path string) (string, error) {
 }
 
 // write makes the file whole or not at all, and never over another.
-func write(path, text string) error {
+func write(path, text string) error { return writeFile(path, text, os.Link) } // Link fails where path exists
+
+// replace puts a file in the place of another.
+func replace(path, text string) error { return writeFile(path, text, os.Rename) }
+
+func writeFile(path, text string, put func(draft, path string) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -137,12 +119,8 @@ func write(path, text string) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil { // fails where path exists
+	if err := put(f.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDir(dir)
 }

@@ -55,24 +55,28 @@ func TestStatementKeyIsMadeOnceAndBoundToItsPurpose(t *testing.T) {
 	})
 }
 
-func TestNoteKeyKeepsItsName(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log.key")
-	s, public, err := Note(path, "log.example/one")
+func TestLogKeyKeepsItsName(t *testing.T) {
+	dir := t.TempDir()
+	path, guard := filepath.Join(dir, "log.key"), filepath.Join(dir, "guard")
+	k, err := OpenLog(path, guard, "log.example/one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := note.NewVerifier(public)
+	v, err := note.NewVerifier(k.VKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := note.Sign(&note.Note{Text: "hello\n"}, s)
+	signed, err := k.Sign(t.Context(), Nothing, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := note.Open(signed, note.VerifierList(v)); err != nil {
 		t.Errorf("the halves do not match: %v", err)
 	}
-	if _, _, err := Note(path, "log.example/two"); err == nil {
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LogVKey(path, guard, "log.example/two"); err == nil {
 		t.Error("a key of one log served another")
 	}
 	if _, err := Statement(path); err == nil {

@@ -16,18 +16,20 @@ import (
 
 	"github.com/transparency-dev/tessera"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sealpost/sealpost/internal/signer"
 )
 
 // A process with this variable set appends to the log in that folder until it
 // is killed.
 const (
-	victimDir = "SEALPOST_TRANSLOG_VICTIM"
-	victimKey = "SEALPOST_TRANSLOG_VICTIM_KEY"
+	victimDir  = "SEALPOST_TRANSLOG_VICTIM"
+	victimKeys = "SEALPOST_TRANSLOG_VICTIM_KEYS"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
-		if err := beVictim(dir, os.Getenv(victimKey)); err != nil {
+		if err := beVictim(dir, os.Getenv(victimKeys)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -37,12 +39,12 @@ func TestMain(m *testing.M) {
 }
 
 // beVictim prints the size after each append that was answered.
-func beVictim(dir, skey string) error {
-	signer, err := note.NewSigner(skey)
+func beVictim(dir, keys string) error {
+	key, err := openVictimKey(keys)
 	if err != nil {
 		return err
 	}
-	cfg := Config{Dir: dir, Signer: signer, BatchAge: BatchAgeMin, CheckpointInterval: CheckpointIntervalMin, Compare: isTestLeaf}
+	cfg := Config{Dir: dir, Signer: key, BatchAge: BatchAgeMin, CheckpointInterval: CheckpointIntervalMin, Compare: isTestLeaf}
 	ctx := context.Background()
 	l, err := Open(ctx, cfg)
 	if err != nil {
@@ -63,6 +65,11 @@ func beVictim(dir, skey string) error {
 	}
 }
 
+// openVictimKey opens the key and its guard on the disk, which the kill hits too.
+func openVictimKey(keys string) (*signer.LogKey, error) {
+	return signer.OpenLog(filepath.Join(keys, "log.key"), filepath.Join(keys, "guard"), "log.example/victim")
+}
+
 // A kill at any moment loses no leaf that Append answered for, moves none, and
 // leaves a log that is sound and goes on.
 func TestKill(t *testing.T) {
@@ -71,17 +78,21 @@ func TestKill(t *testing.T) {
 		kills = 100
 	}
 	dir := filepath.Join(t.TempDir(), "log")
-	skey, vkey, err := GenerateKey("log.example/victim")
+	keys := t.TempDir()
+	key, err := openVictimKey(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := note.NewVerifier(vkey)
+	if err := key.Close(); err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := note.NewVerifier(key.VKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var answered uint64
 	for range kills {
-		answered = killOne(t, dir, skey, answered)
+		answered = killOne(t, dir, keys, answered)
 		report, err := Fsck(t.Context(), dir, verifier, FsckOptions{OnLeaf: isTestLeaf})
 		if err != nil {
 			t.Fatal(err)
@@ -94,11 +105,11 @@ func TestKill(t *testing.T) {
 		t.Fatalf("only %d leaves in %d runs", answered, kills)
 	}
 
-	signer, err := note.NewSigner(skey)
-	if err != nil {
+	if key, err = openVictimKey(keys); err != nil {
 		t.Fatal(err)
 	}
-	l := mustOpen(t, Config{Dir: dir, Signer: signer, Compare: isTestLeaf})
+	defer key.Close()
+	l := mustOpen(t, Config{Dir: dir, Signer: key, Compare: isTestLeaf})
 	size, err := l.IntegratedSize(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -116,14 +127,14 @@ func TestKill(t *testing.T) {
 
 // killOne lets a process append for a while and kills it. It returns the last
 // size the process told.
-func killOne(t *testing.T, dir, skey string, answered uint64) uint64 {
+func killOne(t *testing.T, dir, keys string, answered uint64) uint64 {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), victimDir+"="+dir, victimKey+"="+skey)
+	cmd.Env = append(os.Environ(), victimDir+"="+dir, victimKeys+"="+keys)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

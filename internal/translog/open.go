@@ -62,11 +62,12 @@ type head struct {
 //	1 lock     two owners are impossible from here on
 //	2 sweep    what a crash left half written or outside the tree is removed
 //	3 check    the tree's edge, the tree state and the checkpoint fit together
-//	4 compare  the caller recognises the newest leaves
-//	5 sign     a checkpoint over the integrated tree is published
-//	6 start    Tessera takes leaves
+//	4 recall   the tree extends the last head that the signer remembers
+//	5 compare  the caller recognises the newest leaves
+//	6 sign     a checkpoint over the integrated tree is published
+//	7 start    Tessera takes leaves
 //
-// A failure before 5 leaves nothing signed. ctx bounds Open only; the log lives
+// A failure before 6 leaves nothing signed. ctx bounds Open only; the log lives
 // until [Log.Close].
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg, err := cfg.withDefaults()
@@ -105,10 +106,13 @@ func open(ctx context.Context, cfg Config, owner *os.File) (*Log, error) {
 	if err := l.resume(state, signed); err != nil {
 		return nil, err
 	}
+	if err := l.recognise(ctx, signed.Size); err != nil {
+		return nil, err
+	}
 	if err := l.compare(ctx, signed.Size); err != nil {
 		return nil, err
 	}
-	if err := l.publish(); err != nil {
+	if err := l.publish(ctx); err != nil {
 		return nil, fmt.Errorf("publish first checkpoint: %w", err)
 	}
 	if err := l.start(); err != nil {
@@ -196,6 +200,29 @@ func (l *Log) resume(state treeState, signed Checkpoint) error {
 	return nil
 }
 
+// recognise checks that this folder is the log whose heads were signed, and no
+// older copy of it. The signer would refuse too; here it has its name.
+func (l *Log) recognise(ctx context.Context, signed uint64) error {
+	last, err := l.cfg.Signer.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the last signed head: %w", err)
+	}
+	switch {
+	case l.head.size < last.Size:
+		return fmt.Errorf("%w: %d leaves, signed %d", ErrRolledBack, l.head.size, last.Size)
+	case last.Size < signed:
+		return fmt.Errorf("%w: it remembers %d leaves, published %d", ErrForgotten, last.Size, signed)
+	}
+	root, err := l.tiles.rootAt(last.Size)
+	if err != nil {
+		return errors.Join(ErrDamaged, err)
+	}
+	if root != last.Root {
+		return fmt.Errorf("%w: another root over %d leaves", ErrForked, last.Size)
+	}
+	return nil
+}
+
 // compare shows the newest leaves to the caller of Open.
 func (l *Log) compare(ctx context.Context, signed uint64) error {
 	if l.cfg.Compare == nil {
@@ -265,7 +292,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.loop.Wait()
 	var signed error
 	if waited == nil && l.size() > l.Checkpoint().Size {
-		signed = l.publish()
+		signed = l.publish(ctx)
 	}
 	close(l.gone)
 	if waited != nil {

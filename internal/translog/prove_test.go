@@ -21,7 +21,7 @@ func growth(t *testing.T, l *Log, batches ...int) []Checkpoint {
 	cps := []Checkpoint{l.Checkpoint()}
 	for _, n := range batches {
 		mustAppend(t, l, n)
-		if err := l.publish(); err != nil {
+		if err := l.publish(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		cps = append(cps, l.Checkpoint())
@@ -191,7 +191,7 @@ func TestProveWhileGrowing(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 9))
 	for range 25 {
 		mustAppend(t, l, 1+rnd.IntN(700))
-		if err := l.publish(); err != nil {
+		if err := l.publish(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -10,8 +10,7 @@ import (
 	"sync"
 	"time"
 
-	f_log "github.com/transparency-dev/formats/log"
-	"golang.org/x/mod/sumdb/note"
+	"github.com/sealpost/sealpost"
 )
 
 // CheckpointSizeMax bounds the signed notes that this package reads.
@@ -87,7 +86,7 @@ func (l *Log) publishLoop(ctx context.Context) {
 			return
 		}
 		last = time.Now()
-		if l.report(l.publish()) {
+		if l.report(l.publish(ctx)) {
 			l.sweepPartials()
 			continue
 		}
@@ -126,18 +125,23 @@ func (l *Log) report(err error) bool {
 	return err == nil
 }
 
+// signWithin bounds one signature, so that a key service which does not answer
+// is a fault that is told and tried again.
+const signWithin = 10 * time.Second
+
 // publish signs the integrated tree and makes it the newest checkpoint. The
 // file is durable before anybody is told, and the tree was durable before it
 // was signed.
-func (l *Log) publish() error {
+func (l *Log) publish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, signWithin)
+	defer cancel()
 	l.publishMu.Lock()
 	defer l.publishMu.Unlock()
 	h, _ := l.current()
 	if newest := l.Checkpoint(); h.size < newest.Size {
 		panic(fmt.Sprintf("translog: would sign %d leaves after %d", h.size, newest.Size))
 	}
-	text := checkpointText(l.cfg.Origin(), h)
-	signed, err := note.Sign(&note.Note{Text: text}, append([]note.Signer{l.cfg.Signer}, l.cfg.AdditionalSigners...)...)
+	signed, err := l.sign(ctx, h)
 	if err != nil {
 		return fmt.Errorf("sign checkpoint of %d leaves: %w", h.size, err)
 	}
@@ -152,9 +156,24 @@ func (l *Log) publish() error {
 	return nil
 }
 
-// checkpointText is what the log signs (c2sp.org/tlog-checkpoint).
-func checkpointText(origin string, h head) string {
-	return string(f_log.Checkpoint{Origin: origin, Size: h.size, Hash: h.root[:]}.Marshal())
+// sign has the signer sign a head, with the proof that it extends the last one.
+func (l *Log) sign(ctx context.Context, h head) ([]byte, error) {
+	last, err := l.cfg.Signer.Last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := l.ProveConsistency(ctx, last.Size, h.size)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := l.cfg.Signer.Sign(ctx, sealpost.Head{Size: h.size, Root: h.root}, proof)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := parseCheckpoint(signed, l.cfg.Origin()); err != nil || got.Size != h.size || got.Root != h.root {
+		return nil, errors.Join(errors.New("the signer signed something else"), err)
+	}
+	return signed, nil
 }
 
 // parseCheckpoint reads a signed note of the given origin without checking
@@ -174,7 +193,7 @@ func parseCheckpoint(raw []byte, origin string) (Checkpoint, error) {
 	return Checkpoint{Note: raw, Size: size, Root: root}, nil
 }
 
-// parseCheckpointText accepts exactly what publish signs.
+// parseCheckpointText accepts exactly what a signer makes of a head.
 func parseCheckpointText(text, origin string) (uint64, [hashSize]byte, error) {
 	lines := strings.Split(text, "\n")
 	if len(lines) != 4 || lines[3] != "" {

@@ -29,8 +29,8 @@
 //
 // # Errors
 //
-// [ErrInUse], [ErrRolledBack], [ErrDamaged], [ErrNotNext], [ErrBroken] and
-// [ErrClosed] are answers a caller can act on. [Fsck] returns a [*DamageError]
+// [ErrInUse], [ErrRolledBack], [ErrForked], [ErrForgotten], [ErrDamaged],
+// [ErrNotNext], [ErrBroken] and [ErrClosed] are answers a caller can act on. [Fsck] returns a [*DamageError]
 // when the log was read and is not sound, and any other error when the check
 // did not run to its end and nothing is known.
 //
@@ -42,13 +42,14 @@
 package translog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
+	"github.com/sealpost/sealpost"
 )
 
 // LeafSize is the length of every leaf: one version byte and a 32-byte HMAC.
@@ -74,9 +75,20 @@ var (
 	ErrInUse = errors.New("the log folder is in use")
 
 	// ErrRolledBack says that the folder holds less than its own checkpoint
-	// promises. Nothing may be signed from it any more: restore the missing
-	// files or begin a log with another origin.
-	ErrRolledBack = errors.New("the log is smaller than its published checkpoint")
+	// promises, or than its key has signed: an older copy stands there. Nothing
+	// may be signed from it any more: restore the missing files, which readers
+	// of the log have too, or begin a log with another origin.
+	ErrRolledBack = errors.New("the log is smaller than what was signed of it; restore the newer files or begin a log with another origin")
+
+	// ErrForked says that the folder holds another history than the one that
+	// its key has signed. The same mend.
+	ErrForked = errors.New("the log is not the one that was signed; restore its own files or begin a log with another origin")
+
+	// ErrForgotten says that the signer has signed less than the folder's own
+	// checkpoint shows: its memory is an older copy, and what else it has
+	// forgotten cannot be seen from here. Tell it the newest checkpoint that
+	// is known anywhere.
+	ErrForgotten = errors.New("the signing guard is older than the published checkpoint; run sealpost log guard with the newest checkpoint that is known")
 
 	// ErrDamaged says that the files at the edge of the tree do not fit
 	// together. Run [Fsck] to learn which.
@@ -101,13 +113,10 @@ type Config struct {
 	// except ".state" is public.
 	Dir string
 
-	// Signer signs every checkpoint; its name is the origin of the log. It may
-	// be slow and it may fail: then publication stops and is tried again at
-	// each interval, while leaves are still taken.
-	Signer note.Signer
-
-	// AdditionalSigners sign after Signer, under the same name.
-	AdditionalSigners []note.Signer
+	// Signer signs every checkpoint. It may be slow and it may fail: then
+	// publication stops and is tried again at each interval, while leaves are
+	// still taken. Nothing else signs in its place.
+	Signer Signer
 
 	// CheckpointInterval is the least time between two checkpoints. A leaf that
 	// comes after a quiet time is published at once. Default 1 s, at least 100 ms.
@@ -136,12 +145,26 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// A Signer signs the heads of one log, each only if it extends the last one.
+//
+// Origin is the log's name. Last returns the newest head that was signed or was
+// about to be, of size 0 if none was; it must not come from the log's folder,
+// which may be an older copy. Sign returns next as a signed note
+// (c2sp.org/tlog-checkpoint) if proof shows that it extends what Last returns
+// (RFC 6962 2.1.2), which is durable before the signature is given out. One
+// signs at a time.
+type Signer interface {
+	Origin() string
+	Last(ctx context.Context) (sealpost.Head, error)
+	Sign(ctx context.Context, next sealpost.Head, proof [][]byte) ([]byte, error)
+}
+
 // CompareMin is the number of newest leaves, if there are as many, that are
 // shown to [Config.Compare] even where a checkpoint already covers them.
 const CompareMin = 256
 
 // Origin is the name under which the log signs.
-func (c Config) Origin() string { return c.Signer.Name() }
+func (c Config) Origin() string { return c.Signer.Origin() }
 
 // withDefaults returns c with its zero values replaced, or every fault at once.
 func (c Config) withDefaults() (Config, error) {
@@ -161,9 +184,6 @@ func (c Config) withDefaults() (Config, error) {
 		want(c.RepublishInterval >= c.CheckpointInterval, "republish interval: want at least the checkpoint interval"),
 		want(c.BatchMax <= BatchMaxLimit, "batch max: want at most %d", BatchMaxLimit),
 		want(c.BatchAge >= BatchAgeMin && c.BatchAge <= BatchAgeLimit, "batch age: want %v to %v", BatchAgeMin, BatchAgeLimit),
-	}
-	for _, s := range c.AdditionalSigners {
-		faults = append(faults, want(s.Name() == c.Origin(), "additional signer %q: want the name %q", s.Name(), c.Origin()))
 	}
 	return c, errors.Join(faults...)
 }

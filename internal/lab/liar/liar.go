@@ -45,6 +45,7 @@ func Lies() []Lie {
 		{"edit-roster", "writes a device of its own into the roster that the sender committed to, in the sender's name, for the device and for the sender", editRoster},
 		{"forge-receipt", "keeps a message back and logs receipts for it: one in the device's name, one by its own key", forgeReceipt},
 		{"bury-refusal", "takes the Welcome out, promises to log the device's refusal, and throws it away", buryRefusal},
+		{"forget-message", "promises to log a message at once, and throws it away", forgetMessage},
 		{"drop-message", "keeps one message back and hands over those after it", dropMessage},
 		{"two-outcomes", "tells the sender one outcome and, when it asks again, another one in a second history of the log", twoOutcomes},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"sync"
+	"time"
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
@@ -100,7 +101,7 @@ func signCommitment(o *operator, honest rooms) rooms {
 		if err != nil {
 			return a, false, err
 		}
-		if a.Salt, a.Promise, err = o.promise(signed, c.Expires.Add(sealpost.OutcomeGrace)); err != nil {
+		if a.Salt, a.Promise, err = o.promise(signed, sealpost.MergeDelay, c.Expires.Add(sealpost.OutcomeGrace)); err != nil {
 			return a, false, err
 		}
 		a.Proof = nil
@@ -184,6 +185,35 @@ func (r editedEvidence) Evidence(ctx context.Context, caller api.Caller, id seal
 		list[i].Statement, list[i].Promise, list[i].Proof = edited.Bytes(), nil, nil
 	}
 	return list, err
+}
+
+// forgotWithin is the log-by of a promise that is not meant to be kept. It is
+// short, so that nobody who tries it out waits for an hour.
+const forgotWithin = time.Millisecond
+
+// forgetMessage answers the sender as an honest relay would, and holds nothing.
+func forgetMessage(o *operator, honest rooms) rooms {
+	honest.Intake = forgetful{honest.Intake, o}
+	return honest
+}
+
+type forgetful struct {
+	api.Intake
+	o *operator
+}
+
+// Submit promises and forgets.
+func (f forgetful) Submit(_ context.Context, _ api.Caller, batch []sealpost.Sealed) []api.Verdict {
+	out := make([]api.Verdict, len(batch))
+	for i, s := range batch {
+		a := api.Accepted{ID: s.ID()}
+		var err error
+		if a.Salt, a.Promise, err = f.o.promise(s.Statement(), forgotWithin, s.Commitment().Expires.Add(sealpost.OutcomeGrace)); err != nil {
+			return failed(out)
+		}
+		out[i].Accepted = &a
+	}
+	return out
 }
 
 // dropMessage keeps back the first message that comes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"time"
 
 	"github.com/sealpost/sealpost"
 	"github.com/sealpost/sealpost/api"
@@ -44,11 +45,11 @@ func (o *operator) hold(ctx context.Context, app string, id sealpost.MessageID, 
 }
 
 // promise promises a statement as the relay does, and holds nothing.
-func (o *operator) promise(signed sealpost.Signed, outcomeBy sealpost.UnixMilli) (salt, promise api.Bytes, err error) {
+func (o *operator) promise(signed sealpost.Signed, within time.Duration, outcomeBy sealpost.UnixMilli) (salt, promise api.Bytes, err error) {
 	var s sealpost.Salt
 	_, _ = rand.Read(s[:]) // never fails
 	entry := sealpost.PromiseEntry{Leaf: sealpost.MakeLeaf(s, signed.Bytes()), Statement: signed.Hash(), OutcomeBy: int64(outcomeBy)}
-	made, err := sealpost.SignPromise([]sealpost.PromiseEntry{entry}, o.Log.Name(), o.time(), 0, sealpost.MergeDelay, o.Statement)
+	made, err := sealpost.SignPromise([]sealpost.PromiseEntry{entry}, o.Log.Name(), o.time(), 0, within, o.Statement)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -82,7 +82,7 @@ func (b buried) PostReceipts(_ context.Context, _ sealpost.KeyID, receipts [][]b
 		}
 		a := api.Accepted{ID: r.ID}
 		if err == nil {
-			a.Salt, a.Promise, err = b.o.promise(signed, 0)
+			a.Salt, a.Promise, err = b.o.promise(signed, sealpost.MergeDelay, 0)
 		}
 		if err != nil {
 			return failed(out)

@@ -57,6 +57,8 @@ func (m *maker) bundles() {
 	w.Tell()
 	m.bundle("diverged-fork", encode(w.Bundle()), w.Policy(), evidence.Diverged, "different roots")
 
+	m.broken(encode)
+
 	// 20: the policy is over.
 	w = minimal()
 	p := w.Policy()
@@ -227,4 +229,24 @@ func edit[S sealpost.Statement](w *evidencetest.World, step string, change func(
 		change(&s)
 		return s
 	}
+}
+
+// broken has what a relay promised and did not log, and what its span must have.
+func (m *maker) broken(encode func(*evidence.Bundle) []byte) {
+	const late = at + 3_600_000
+	w, b := evidencetest.Dropped()
+	m.bundleAt(late, "diverged-broken-promise", encode(b), w.Policy(), evidence.Diverged, "is not among the leaves from 3 up to there")
+	b.Span.Later = nil
+	m.bundleAt(late, "incomplete-broken-promise-without-a-time", encode(b), w.Policy(), evidence.Incomplete, "nothing in it shows")
+	_, b = evidencetest.Dropped()
+	b.Span.Leaves[40] ^= 1
+	m.bundleAt(late, "refused-span", encode(b), w.Policy(), evidence.Refused, "its leaves are not those of the log")
+
+	w = minimal()
+	b = w.Bundle()
+	b.Span = w.Log.Span(1, 5)
+	b.Span.Later = w.Later(late, 5)
+	m.bundleAt(late, "proven-with-a-kept-promise", encode(b), w.Policy(), evidence.Proven, "")
+	b.Span.Later = w.Later(late, 4)
+	m.bundleAt(late, "diverged-late-outcome", encode(b), w.Policy(), evidence.Diverged, "but only leaf 4")
 }

@@ -3,6 +3,7 @@ import { equal, sha256 } from "./bytes.js";
 import { ascending, bytes, decode, fields, list, Malformed, must, range, small, uint, type Value } from "./cbor.js";
 import { STATEMENT_MAX } from "./cose.js";
 import { PATH_MAX, PROOF_MAX } from "./log.js";
+import { parseSpan, type Span } from "./span.js";
 import { parseDisclosure, ROSTER_MAX, type Disclosure } from "./payload.js";
 
 export const BUNDLE_MAX = 8 << 20; // bytes, with the digest
@@ -32,6 +33,7 @@ export interface Bundle {
   rosters: Uint8Array[];
   disclosed?: Disclosure;
   consistency: Consistency[];
+  span?: Span;
 }
 
 /** digestStands says whether the last 32 bytes are the SHA-256 of all before them (1.1, 4.1). */
@@ -41,7 +43,7 @@ export const digestStands = (raw: Uint8Array): boolean =>
 /** parseBody reads what stands before the digest, right or wrong. */
 export function parseBody(raw: Uint8Array): Bundle {
   must(raw.length > DIGEST && raw.length <= BUNDLE_MAX, "no bundle: of no size that one has");
-  const f = fields(decode(raw.subarray(0, -DIGEST)), [1, 2, 3], range(4, 7));
+  const f = fields(decode(raw.subarray(0, -DIGEST)), [1, 2, 3], range(4, 8));
   small(f.get(1n), 1, 1);
   const exhibits = list(f.get(3n), 1, EXHIBITS_MAX).map(parseExhibit);
   ascending(exhibits.map((e) => sha256(e.statement)), "exhibits");
@@ -60,6 +62,7 @@ export function parseBody(raw: Uint8Array): Bundle {
       must(last.from < c.from || (last.from === c.from && last.to < c.to), "consistency proofs do not ascend");
     });
   }
+  if (f.has(8n)) b.span = parseSpan(f.get(8n)!);
   return b;
 }
 

@@ -7,7 +7,8 @@ import { parseSigned, signedBy, type Key, type Signed } from "./cose.js";
 import { consistent, leafHash, parseProof, readHead, rootFrom, type Head } from "./log.js";
 import { opens, opensDisclosedField, parsePayload, parseRoster, type Payload, type Roster } from "./payload.js";
 import type { Policy } from "./policy.js";
-import { checkPromise } from "./promise.js";
+import { byRelay, checkPromise, OUTCOME_GRACE } from "./promise.js";
+import { spanLeaves } from "./span.js";
 import * as st from "./statements.js";
 import * as verdict from "./verdict.js";
 
@@ -27,6 +28,7 @@ interface Piece {
   index?: bigint; // of its leaf, where the log is shown to hold it
   head?: Head;
   promise?: st.Promise_;
+  leaf: string; // as the log holds it, in hexadecimal
   spoilt: boolean; // a check of it failed: it shows nothing
 }
 
@@ -55,6 +57,7 @@ export function verify(raw: Uint8Array, policy: Policy, at: number): verdict.Ver
     j.carriers(); // 4.9
     j.outcome(); // 4.10
     j.promises(); // 4.11
+    j.kept(); // 6
     j.requirement(); // 4.12
     j.notYet(); // 4.14
   }
@@ -87,6 +90,7 @@ class Judge {
   private devices = new Map<string, Device>(); // by the key's id
   private members?: Roster;
   private payload?: Payload;
+  private span?: { from: bigint; head: Head; leaves: Map<string, bigint>; later?: st.Promise_ };
   private shown = new Set<number>(); // levels that a device in good standing asserts
   private weak = new Set<number>(); // levels asserted only by a device below the policy's assurance
   private early = new Set<string>(); // exhibits that did not exist at the time of judgement
@@ -156,7 +160,7 @@ class Judge {
   // 4.2
   sort(): void {
     this.bundle.exhibits.forEach((exhibit, i) => {
-      const p: Piece = { exhibit, name: `exhibit ${i}`, spoilt: false };
+      const p: Piece = { exhibit, name: `exhibit ${i}`, leaf: "", spoilt: false };
       this.pieces.push(p);
       try {
         const s = (p.signed = parseSigned(exhibit.statement));
@@ -195,10 +199,12 @@ class Judge {
   log(): void {
     for (const p of this.pieces) {
       const leaf = join(Uint8Array.of(1), hmacSHA256(p.exhibit.salt, p.exhibit.statement));
+      p.leaf = hex(leaf);
       this.prove(p, leaf);
       this.promised(p, leaf);
     }
     for (const all of [this.commitments, this.events, this.received, this.attempts, this.carrierClaims, this.outcomes]) inLogOrder(all);
+    this.readSpan();
     for (const r of this.received) this.carried(r);
     this.agree();
     this.quorum();
@@ -600,6 +606,62 @@ class Judge {
       this.claim("promise", [p.name], `The relay promised at ${iso(p.promise.accepted)} that the ${p.signed?.kind} will be in the log by ${iso(p.promise.logBy)}.`,
         "A promise shows what the relay owes, and not that it was kept.", { not_after: { time: iso(p.promise.accepted), source: "the relay's own clock" } });
     }
+  }
+
+  // 6.1, 6.2
+  private readSpan(): void {
+    const s = this.bundle.span;
+    if (s === undefined) return;
+    try {
+      const head = this.head(s.checkpoint);
+      const read = { from: s.from, head, leaves: spanLeaves(s, head) };
+      this.span = s.later === undefined ? read : { ...read, later: byRelay(parseSigned(s.later), this.policy.relayKeys, this.policy.log.name) };
+    } catch (e) {
+      this.find(verdict.REFUSED, "span", reason(e));
+    }
+  }
+
+  /** reached is how far the log was at some time after a deadline, where that is shown (6.3). */
+  private reached(p: st.Promise_, deadline: number): bigint | undefined {
+    const { later, head } = this.span!;
+    if (later !== undefined && later.accepted > deadline && p.treeSize <= later.treeSize && later.treeSize <= head.size) return later.treeSize;
+    const want = this.policy.witnesses;
+    return want > 0 && head.seen.filter((t) => t > deadline).length >= want ? head.size : undefined;
+  }
+
+  // 6.4, 6.5
+  kept(): void {
+    const s = this.span;
+    if (s === undefined) return;
+    for (const p of this.pieces) {
+      if (p.promise === undefined || p.spoilt || p.promise.treeSize < s.from) continue;
+      const end = this.reached(p.promise, p.promise.logBy);
+      const index = s.leaves.get(p.leaf);
+      if (end !== undefined) this.keptOrBroken(p, index !== undefined && index < end, [], "that it will be in the log", p.promise.logBy);
+      else if (p.index === undefined) this.missing("span", `nothing in it shows that the checkpoint is of after ${iso(p.promise.logBy)}`);
+      const c = this.commitments.find((x) => x.p === p);
+      if (c !== undefined) this.ended(p, c, c.v.expires + OUTCOME_GRACE);
+    }
+  }
+
+  private ended(p: Piece, c: Of<st.Commitment>, by: number): void {
+    const s = this.span!;
+    const end = this.reached(p.promise!, by);
+    if (end === undefined) return;
+    const shown = this.outcomes.filter((o) => !o.p.spoilt && equal(o.v.commitment, c.s.hash));
+    const inTime = shown.find((o) => {
+      const index = s.leaves.get(o.p.leaf);
+      return (index !== undefined && index < end) || (o.p.index !== undefined && o.p.index < s.from);
+    });
+    const told = inTime ?? shown.at(-1);
+    if (told !== undefined) this.keptOrBroken(p, inTime !== undefined, [told.p.name], "that an outcome will be in the log", by);
+    else this.claim("promise", [p.name], `The relay promised that an outcome will be in the log by ${iso(by)}, and none is shown.`, "One that is kept back and one that does not exist look the same in a log of salted leaves.");
+  }
+
+  private keptOrBroken(p: Piece, kept: boolean, others: string[], what: string, by: number): void {
+    this.claim("promise", [p.name, ...others], `The relay promised ${what} by ${iso(by)}, and ${kept ? "kept it" : "did not keep it"}.`,
+      "How far the log was then is the relay's own word in a later promise, or that of the policy's witnesses.");
+    if (!kept) this.find(verdict.DIVERGED, p.name, `a broken promise: ${what} by ${iso(by)}`);
   }
 
   // 4.12

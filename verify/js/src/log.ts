@@ -13,7 +13,9 @@ const U64 = (1n << 64n) - 1n;
 type Hasher = (b: Uint8Array) => Uint8Array;
 
 export const leafHash = (leaf: Uint8Array, h: Hasher = sha256): Uint8Array => h(join(Uint8Array.of(0), leaf));
-const nodeHash = (l: Uint8Array, r: Uint8Array, h: Hasher = sha256): Uint8Array => h(join(Uint8Array.of(1), l, r));
+export const nodeHash = (l: Uint8Array, r: Uint8Array, h: Hasher = sha256): Uint8Array => h(join(Uint8Array.of(1), l, r));
+
+export const emptyRoot = sha256(new Uint8Array(0));
 
 /** rootFrom computes the root that an inclusion proof leads to, undefined if it has another length (2.1.3.2). */
 export function rootFrom(leaf: Uint8Array, index: bigint, size: bigint, path: Uint8Array[]): Uint8Array | undefined {
@@ -37,7 +39,7 @@ export function rootFrom(leaf: Uint8Array, index: bigint, size: bigint, path: Ui
 export function consistent(from: bigint, fromRoot: Uint8Array, to: bigint, toRoot: Uint8Array, path: Uint8Array[]): boolean {
   if (from > to) return false;
   if (from === to) return path.length === 0 && equal(fromRoot, toRoot);
-  if (from === 0n) return path.length === 0 && equal(fromRoot, sha256(new Uint8Array(0)));
+  if (from === 0n) return path.length === 0 && equal(fromRoot, emptyRoot);
   if (path.length === 0) return false;
   const power = (from & (from - 1n)) === 0n;
   const [first, ...rest] = power ? [fromRoot, ...path] : path;

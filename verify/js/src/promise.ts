@@ -27,13 +27,19 @@ export function parsePromised(raw: Uint8Array): Promised {
   };
 }
 
+/** byRelay reads the signed part of a promise, by a relay key and for this log. */
+export function byRelay(s: Signed, relayKeys: Key[], origin?: string): Promise_ {
+  must(s.kind === "promise", "it is no promise");
+  const v = promise(s);
+  must(relayKeys.some((k) => signedBy(s, k)), "no relay key of the policy signed the promise");
+  must(origin === undefined || v.origin === origin, "the promise is of another log");
+  return v;
+}
+
 /** checkPromise checks a promise of a statement whose leaf is known. */
 export function checkPromise(raw: Uint8Array, leaf: Uint8Array, of: Signed, relayKeys: Key[], origin?: string): Promise_ {
   const p = parsePromised(raw);
-  must(p.signed.kind === "promise", "it is no promise");
-  const v = promise(p.signed);
-  must(relayKeys.some((k) => signedBy(p.signed, k)), "no relay key of the policy signed the promise");
-  must(origin === undefined || v.origin === origin, "the promise is of another log");
+  const v = byRelay(p.signed, relayKeys, origin);
   must(equal(p.entry[0] as Uint8Array, leaf), "the promise is of another leaf");
   must(equal(p.entry[1] as Uint8Array, of.hash), "the promise is of another statement");
   const outcomeBy = of.kind === "commitment" ? BigInt(commitment(of).expires + OUTCOME_GRACE) : 0n;
