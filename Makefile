@@ -30,11 +30,12 @@ fuzz:
 test-interop: peers
 	SEALPOST_INTEROP=required $(GO) test -count=1 -v ./mls/interop
 
-# Where the engines or the browser cannot be had, their tests say so and are
-# skipped, or fail where they were asked for.
+# Where the engines, the browser or the packages of the second judge cannot be had,
+# their tests say so and are skipped, or fail where they were asked for.
 peers:
 	-@mls/interop/install.sh
 	-@web/verify/install.sh
+	-@verify/js/install.sh
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchmem . ./mls ./internal/...

@@ -594,6 +594,30 @@ func TestCarrierClaimIsOnlyAClaim(t *testing.T) {
 	if !has(v, evidence.AboutCarrier, "A carrier's claim is no delivery") {
 		t.Error("a carrier's claim lacks its limit")
 	}
+
+	// bundle 5.5: one that a check refused shows nothing.
+	b := w.Bundle()
+	for i, e := range b.Exhibits {
+		if string(e.Statement) == string(w.Entries["claim-0"].Signed.Bytes()) {
+			b.Exhibits[i].Salt[0] ^= 1
+		}
+	}
+	v = evidence.Verify(encode(t, b), w.Policy(), at)
+	want(t, v, evidence.Refused, "statement and salt are not leaf")
+	if has(v, evidence.AboutCarrier, "A carrier's claim is no delivery") {
+		t.Error("a carrier's claim that the log does not hold is stated")
+	}
+
+	// bundle 4.9: over a carrier that the sender did not allow.
+	w = evidencetest.New()
+	w.Steps = []string{"enrol-0", "enrol-1", "commitment", "attempt-0", "claim-0", "outcome"}
+	w.Edit["claim-0"] = func(s sealpost.Statement) sealpost.Statement {
+		c := s.(sealpost.CarrierClaim)
+		c.Carrier = sealpost.SMS
+		return c
+	}
+	w.Tell()
+	want(t, evidence.Verify(encode(t, w.Bundle()), w.Policy(), at), evidence.Refused, "did not allow the carrier")
 }
 
 // The bundle's hint of a policy never changes a verdict.

@@ -37,9 +37,14 @@ func (j *judge) carriers() {
 		if !j.byRelay(x.exhibit) || !sent {
 			continue
 		}
-		if !before(c.exhibit, x.exhibit) {
+		switch {
+		case !before(c.exhibit, x.exhibit):
 			j.find(Refused, x.exhibit, x.at.statement, "it stands at leaf %d, before the commitment at leaf %d", x.index, c.index)
-			continue
+		case !c.v.Allows(x.v.Carrier):
+			j.find(Refused, x.exhibit, x.at.statement, "the sender did not allow the carrier %v", x.v.Carrier)
+		}
+		if x.spoilt {
+			continue // bundle 5.5
 		}
 		j.claim(Claim{About: AboutCarrier, Evidence: []string{x.name}, NotAfter: j.latest(x.exhibit),
 			What:  fmt.Sprintf("The relay says that the carrier %v claimed %q.", x.v.Carrier, claimWords[x.v.Claim]),
