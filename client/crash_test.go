@@ -23,7 +23,7 @@ func TestSenderCrashes(t *testing.T) {
 				w := newWorld(t)
 				p := w.enrol("c1", sealpost.EdDSA)
 				before := w.send(otp("c1", "100000"))
-				dying := &failingStore{Store: w.store, left: 3 + step, applied: applied} // 3: NewSender's own
+				dying := failingStore{w.store, &fuse{left: 3 + step, applied: applied}} // 3: NewSender's own
 				s := w.newSender(dying)
 				_, err := s.Send(w.ctx, otp("c1", "100001"))
 				crashed = dying.dead
@@ -89,7 +89,7 @@ func TestDeviceCrashes(t *testing.T) {
 				w := newWorld(t)
 				p := w.enrol("c1", sealpost.EdDSA)
 				id := w.send(otp("c1", "483920"))
-				dying := &failingStore{Store: p.store, left: 1 + step, applied: applied} // 1: NewDevice's leaf key
+				dying := failingStore{p.store, &fuse{left: 1 + step, applied: applied}} // 1: NewDevice's leaf key
 				d := w.openDevice(p, dying)
 				_, err := d.Handle(w.ctx, id[:])
 				crashed = dying.dead

@@ -187,35 +187,6 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// A fuse counts the writes of several stores, and ends the process at one of them.
-type fuse struct {
-	left    int
-	applied bool
-	dead    bool
-}
-
-type fused struct {
-	Store
-	*fuse
-}
-
-func (s fused) Update(f func(Tx) error) error {
-	switch {
-	case s.dead:
-		return errCrash
-	case s.left > 0:
-		s.left--
-		return s.Store.Update(f)
-	}
-	s.dead = true
-	if s.applied {
-		if err := s.Store.Update(f); err != nil {
-			return err
-		}
-	}
-	return errCrash
-}
-
 // A replica ends at every write of its own store and of the shared one, before and
 // after it is done: while it sends the first message, a second that needs another
 // block, and one after a device was enrolled. Whatever became of it, it and the other
@@ -230,7 +201,7 @@ func TestReplicaCrashes(t *testing.T) {
 				all := w.replicas(shared, 2)
 				one := w.enrol("c1", sealpost.EdDSA)
 				f := &fuse{left: step, applied: applied}
-				dying, err := w.tryReplica(fused{shared, f}, fused{all[0].own, f}, 0)
+				dying, err := w.tryReplica(failingStore{shared, f}, failingStore{all[0].own, f}, 0)
 				if err == nil {
 					_, err = dying.Send(w.ctx, otp("c1", "100001"))
 				}

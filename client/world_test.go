@@ -128,18 +128,23 @@ func (w *world) push(id sealpost.MessageID) []byte {
 	return w.relay.messages[id].sealed.Bytes()
 }
 
-// failingStore fails one Update of a store: before it is applied, or after, so
-// that the caller learns nothing of it. It stays dead then, like a process.
-type failingStore struct {
-	Store
+// A fuse fails one Update of the stores that share it: before it is applied, or
+// after, so that the caller learns nothing of it. They stay dead then, like a
+// process.
+type fuse struct {
 	left    int // updates that still work
 	applied bool
 	dead    bool
 }
 
+type failingStore struct {
+	Store
+	*fuse
+}
+
 var errCrash = errors.New("crash")
 
-func (s *failingStore) Update(f func(Tx) error) error {
+func (s failingStore) Update(f func(Tx) error) error {
 	if s.dead {
 		return errCrash
 	}

@@ -104,14 +104,7 @@ func (g *Group) stage(own []*proposal, o CommitOptions, path bool) (*Staged, err
 	if len(c.proposals) > commitProposalsMax {
 		return nil, refused("%d proposals in one commit, more than %d", len(c.proposals), commitProposalsMax)
 	}
-	list, err := e.resolve(c, me)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkList(list, me); err != nil {
-		return nil, err
-	}
-	n, err := e.plan(list)
+	n, err := e.planOf(c, me)
 	if err != nil {
 		return nil, err
 	}

@@ -77,14 +77,7 @@ func (g *Group) receiveCommit(a *authContent) (*Staged, error) {
 	if external && !g.s.policy.AllowExternal {
 		return nil, refused("external commits are not allowed")
 	}
-	list, err := e.resolve(c, committer)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkList(list, committer); err != nil {
-		return nil, err
-	}
-	n, err := e.plan(list)
+	n, err := e.planOf(c, committer)
 	if err != nil {
 		return nil, err
 	}

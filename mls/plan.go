@@ -192,6 +192,18 @@ func checkExternalList(list []sentProposal) error {
 	return nil
 }
 
+// planOf is what a Commit makes of the group, 12.2 and 12.3, made or received.
+func (e *epoch) planOf(c *commit, committer sender) (*plan, error) {
+	list, err := e.resolve(c, committer)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkList(list, committer); err != nil {
+		return nil, err
+	}
+	return e.plan(list)
+}
+
 // plan applies a list that checkList has passed, 12.3.
 func (e *epoch) plan(list []sentProposal) (*plan, error) {
 	if e.context.epoch == math.MaxUint64 {
